@@ -1,0 +1,45 @@
+"""Ranks agree on what happened to any of them, so that all go on or all end, and one of them says why."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from hvd_ae.collectives.engine import Engine
+from hvd_ae.errors import Refused
+
+T = TypeVar("T")
+_TEXT_BYTES = 4096
+
+
+def together(collectives: Engine, attempt: Callable[[], T]) -> T:
+    """Run `attempt` on every rank; if any is refused, all are, with the message of the lowest such rank.
+
+    `attempt` must not communicate. Every rank calls this.
+
+    Raises:
+        Refused: on every rank, with the same message.
+    """
+    world = collectives.world
+    result, message = None, None
+    try:
+        result = attempt()
+    except Refused as refusal:
+        message = str(refusal)
+    first = int(collectives.minimum(np.array([world.size if message is None else world.rank]))[0])
+    if first < world.size:
+        raise Refused(broadcast_text(collectives, message or "", root=first))
+    return result
+
+
+def broadcast_text(collectives: Engine, text: str, root: int = 0) -> str:
+    """The text of rank `root`, on every rank (at most 4096 bytes of UTF-8)."""
+    encoded = text.encode()[:_TEXT_BYTES]
+    padded = np.frombuffer(encoded.ljust(_TEXT_BYTES, b"\0"), np.uint8)
+    return bytes(collectives.broadcast(padded, root).numpy()).rstrip(b"\0").decode(errors="ignore")
+
+
+def same_on_all(collectives: Engine, values: np.ndarray) -> bool:
+    """Whether every rank holds the same numbers (a float64 or int64 vector of one length)."""
+    lowest, highest = collectives.minimum(values), collectives.maximum(values)
+    return bool(np.array_equal(lowest, highest))

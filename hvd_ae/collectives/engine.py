@@ -1,0 +1,116 @@
+"""The six collectives on flat vectors, counted and timed in one place; each engine only moves the bytes."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from hvd_ae.world import World
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What this rank has moved since the start of the process."""
+
+    calls: int
+    bytes_sent: int  # what a bandwidth-optimal algorithm sends, see `Engine`
+    seconds: float  # from this rank's data being ready to its result, so waiting for slower ranks counts
+
+
+def part_sizes(count: int, ranks: int) -> list[int]:
+    """`count` elements dealt to `ranks` consecutive parts, the first ones one longer where it does not divide."""
+    return [count // ranks + (rank < count % ranks) for rank in range(ranks)]
+
+
+class Engine(ABC):
+    """Collectives on one-dimensional tensors, eager or inside `tf.function`; every rank calls them, or none.
+
+    Any dtype that MPI can add (float32, float64, int64, ...). A scalar is a vector of length one. Bytes are counted
+    as what each rank has to send at least (Chan et al. 2007, https://doi.org/10.1002/cpe.1206): with N ranks and a
+    vector of B bytes, 2 B (N-1)/N for sum, minimum and maximum, B (N-1)/N for reduce-scatter, all-gather and
+    broadcast.
+    """
+
+    name: str
+
+    def __init__(self, world: World):
+        self.world = world
+        with tf.device("/cpu:0"):
+            # calls, bytes and seconds: float64 counts bytes exactly up to 9 PB
+            self._traffic = tf.Variable(tf.zeros([3], tf.float64), trainable=False, name="traffic")
+
+    def sum(self, vector) -> tf.Tensor:
+        """The element-wise sum over ranks, the same bytes on every rank."""
+        return self._metered(self._sum, vector, 2.0)
+
+    def mean(self, vector) -> tf.Tensor:
+        """The element-wise mean over ranks, each rank counting once. A mean over samples is a sum of weighted parts."""
+        total = self.sum(vector)
+        return total / tf.cast(self.world.size, total.dtype)
+
+    def minimum(self, vector) -> tf.Tensor:
+        return self._metered(self._minimum, vector, 2.0)
+
+    def maximum(self, vector) -> tf.Tensor:
+        return self._metered(self._maximum, vector, 2.0)
+
+    def reduce_scatter(self, vector) -> tf.Tensor:
+        """This rank's part of the sum over ranks; `part_sizes` says how long each part is."""
+        return self._metered(self._reduce_scatter, vector, 1.0)
+
+    def all_gather(self, part) -> tf.Tensor:
+        """The ranks' parts, which may differ in length, one after the other in rank order."""
+        return self._metered(self._all_gather, part, self.world.size)
+
+    def broadcast(self, vector, root: int = 0) -> tf.Tensor:
+        """The vector of rank `root`; the others' must have the same length and dtype."""
+        return self._metered(lambda v: self._broadcast(v, root), vector, 1.0)
+
+    @abstractmethod
+    def barrier(self) -> None:
+        """Return when every rank has called it. Not for use inside `tf.function`."""
+
+    @abstractmethod
+    def abort(self, status: int) -> None:
+        """End every rank of the job at once with this exit status."""
+
+    @property
+    def traffic(self) -> Traffic:
+        calls, bytes_sent, seconds = self._traffic.numpy()
+        return Traffic(int(calls), int(bytes_sent), float(seconds))
+
+    def _metered(self, collective, vector, rounds: float) -> tf.Tensor:
+        """Run a collective in which each rank sends `rounds` x (N-1)/N of the vector's bytes, and count it."""
+        vector = tf.convert_to_tensor(vector)
+        assert vector.shape.rank == 1, f"collectives take flat vectors, not shape {vector.shape}"
+        share = rounds * (self.world.size - 1) / self.world.size * vector.dtype.size
+        # tf.timestamp has no input: a control dependency makes it wait for the data, then for the result
+        with tf.control_dependencies([vector]):
+            started = tf.timestamp()
+        with tf.control_dependencies([started]):
+            result = collective(vector)
+        with tf.control_dependencies([result]):
+            seconds = tf.timestamp() - started
+        with tf.device("/cpu:0"):
+            self._traffic.assign_add(
+                tf.stack([tf.constant(1.0, tf.float64), share * tf.cast(tf.size(vector), tf.float64), seconds])
+            )
+        return result
+
+    @abstractmethod
+    def _sum(self, vector: tf.Tensor) -> tf.Tensor: ...
+
+    @abstractmethod
+    def _minimum(self, vector: tf.Tensor) -> tf.Tensor: ...
+
+    @abstractmethod
+    def _maximum(self, vector: tf.Tensor) -> tf.Tensor: ...
+
+    @abstractmethod
+    def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor: ...
+
+    @abstractmethod
+    def _all_gather(self, part: tf.Tensor) -> tf.Tensor: ...
+
+    @abstractmethod
+    def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor: ...

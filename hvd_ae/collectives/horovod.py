@@ -1,0 +1,59 @@
+"""Collectives through Horovod's own operations, which run inside the graph: NCCL on GPUs, MPI on CPUs."""
+
+import os
+
+import tensorflow as tf
+from mpi4py import MPI
+
+# Horovod looks for work every HOROVOD_CYCLE_TIME milliseconds. Its default of 1 costs a tenth of a step when there
+# is one vector a step to reduce (measured: see benchmarks). Read when the library is loaded, hence set before.
+os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")
+
+import horovod.tensorflow as hvd
+
+from hvd_ae.collectives.mpi import MPIEngine
+from hvd_ae.errors import Refused
+from hvd_ae.world import World
+
+
+class HorovodEngine(MPIEngine):
+    """Horovod's raw collectives; only the barrier, the world and the abort go through MPI directly.
+
+    Raises:
+        Refused: Horovod sees another number of ranks than MPI does.
+    """
+
+    name = "horovod"
+
+    def __init__(self, world: World):
+        super().__init__(world, MPI.COMM_WORLD)
+        hvd.init()
+        if hvd.size() != self.world.size or hvd.rank() != self.world.rank:
+            raise Refused(
+                f"mpi4py sees rank {self.world.rank} of {self.world.size} but Horovod sees rank {hvd.rank()} of "
+                f"{hvd.size()}: they are linked to different MPIs; run `hvd-ae install-horovod`"
+            )
+        self._operations = 0
+
+    def _name(self, operation: str) -> str:
+        # Horovod matches operations by name over ranks. Every rank traces the same operations in the same order.
+        self._operations += 1
+        return f"hvd_ae.{operation}.{self._operations}"
+
+    def _sum(self, vector: tf.Tensor) -> tf.Tensor:
+        return hvd.allreduce(vector, op=hvd.Sum, name=self._name("sum"))
+
+    def _minimum(self, vector: tf.Tensor) -> tf.Tensor:
+        return hvd.allreduce(vector, op=hvd.Min, name=self._name("minimum"))
+
+    def _maximum(self, vector: tf.Tensor) -> tf.Tensor:
+        return hvd.allreduce(vector, op=hvd.Max, name=self._name("maximum"))
+
+    def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor:
+        return hvd.reducescatter(vector, op=hvd.Sum, name=self._name("reduce_scatter"))
+
+    def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
+        return hvd.allgather(part, name=self._name("all_gather"))
+
+    def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor:
+        return hvd.broadcast(vector, root_rank=root, name=self._name("broadcast"))

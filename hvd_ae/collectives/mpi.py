@@ -1,0 +1,127 @@
+"""Collectives through mpi4py on the vector's own memory, added up in rank order, so that reruns agree bit for bit."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+from mpi4py import MPI
+
+from hvd_ae.collectives.engine import Engine, part_sizes
+from hvd_ae.world import World
+
+_ALIGNMENT = 64  # bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES at its largest
+
+class MPIEngine(Engine):
+    """MPI collectives on NumPy views of the tensors' memory.
+
+    Args:
+        world: this rank's place, as `find_world(communicator)` found it.
+        communicator: the ranks that take part.
+    """
+
+    name = "mpi"
+
+    def __init__(self, world: World, communicator: MPI.Intracomm = MPI.COMM_WORLD):
+        super().__init__(world)
+        self.communicator = communicator
+
+    def barrier(self) -> None:
+        self.communicator.Barrier()
+
+    def abort(self, status: int) -> None:
+        self.communicator.Abort(status)
+
+    def _sum(self, vector: tf.Tensor) -> tf.Tensor:
+        return self._on_numpy(self._ordered_sum, vector, vector.shape)
+
+    def _ordered_sum(self, vector: np.ndarray) -> np.ndarray:
+        if self.world.size == 2:  # a + b and b + a are the same bits, so MPI's own and faster sum has a fixed order
+            return self._all_reduce(vector, MPI.SUM)
+        # MPI_Allreduce only promises a fixed order as advice to implementors (MPI 4.1, 6.9.1). The two halves of
+        # the bandwidth-optimal algorithm, written out, add in rank order everywhere and move the same bytes.
+        total = aligned_empty(vector.size, vector.dtype)
+        self.communicator.Allgatherv(self._my_sum(vector), [total, part_sizes(vector.size, self.world.size)])
+        return total
+
+    def _my_sum(self, vector: np.ndarray) -> np.ndarray:
+        sizes = part_sizes(vector.size, self.world.size)
+        mine = sizes[self.world.rank]
+        theirs = np.empty((self.world.size, mine), vector.dtype)
+        self.communicator.Alltoallv([vector, sizes], [theirs, [mine] * self.world.size])
+        total = aligned_empty(mine, vector.dtype)
+        np.copyto(total, theirs[0])
+        for part in theirs[1:]:
+            total += part
+        return total
+
+    def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor:
+        return self._on_numpy(self._my_sum, vector, [None])
+
+    def _minimum(self, vector: tf.Tensor) -> tf.Tensor:
+        return self._on_numpy(lambda v: self._all_reduce(v, MPI.MIN), vector, vector.shape)
+
+    def _maximum(self, vector: tf.Tensor) -> tf.Tensor:
+        return self._on_numpy(lambda v: self._all_reduce(v, MPI.MAX), vector, vector.shape)
+
+    def _all_reduce(self, vector: np.ndarray, operation: MPI.Op) -> np.ndarray:
+        result = aligned_empty(vector.size, vector.dtype)
+        self.communicator.Allreduce(vector, result, operation)
+        return result
+
+    def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
+        return self._on_numpy(self._gather, part, [None])
+
+    def _gather(self, part: np.ndarray) -> np.ndarray:
+        sizes = self.communicator.allgather(part.size)
+        gathered = aligned_empty(sum(sizes), part.dtype)
+        self.communicator.Allgatherv(part, [gathered, sizes])
+        return gathered
+
+    def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor:
+        def from_root(own: np.ndarray) -> np.ndarray:
+            result = aligned_empty(own.size, own.dtype)
+            if self.world.rank == root:
+                np.copyto(result, own)
+            self.communicator.Bcast(result, root)
+            return result
+
+        return self._on_numpy(from_root, vector, vector.shape)
+
+    def _on_numpy(self, function, vector: tf.Tensor, shape) -> tf.Tensor:
+        """Call `function` on the tensor's memory, now or, inside `tf.function`, when the graph runs."""
+        if tf.executing_eagerly():
+            return tf.convert_to_tensor(function(np.ascontiguousarray(vector.numpy())))
+        result = tf.numpy_function(function, [vector], vector.dtype)
+        result.set_shape(shape)
+        return result
+
+
+def aligned_empty(count: int, dtype: np.dtype) -> np.ndarray:
+    """An uninitialised vector at an address that TensorFlow takes over as it is, instead of copying it."""
+    memory = np.empty(count * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + count * dtype.itemsize].view(dtype)
+
+
+def find_world(communicator: MPI.Intracomm) -> World:
+    """This process's place, nodes being counted in the order of their first ranks (every rank calls it)."""
+    node_communicator = communicator.Split_type(MPI.COMM_TYPE_SHARED)
+    first_ranks = communicator.allgather(node_communicator.bcast(communicator.rank))
+    world = World(
+        rank=communicator.rank,
+        size=communicator.size,
+        local_rank=node_communicator.rank,
+        local_size=node_communicator.size,
+        node=sorted(set(first_ranks)).index(first_ranks[communicator.rank]),
+        nodes=len(set(first_ranks)),
+    )
+    node_communicator.Free()
+    return world
+
+
+def affinities_on_node(communicator: MPI.Intracomm) -> list[set[int]]:
+    """The cores that each rank of this node may use (every rank calls it)."""
+    node_communicator = communicator.Split_type(MPI.COMM_TYPE_SHARED)
+    affinities = node_communicator.allgather(os.sched_getaffinity(0))
+    node_communicator.Free()
+    return affinities

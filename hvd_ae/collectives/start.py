@@ -1,0 +1,73 @@
+"""The one place where a process learns which rank it is: everything below takes the world as a value."""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Mapping
+
+from hvd_ae.collectives.devices import configure_devices
+from hvd_ae.collectives.engine import Engine
+from hvd_ae.errors import Refused
+from hvd_ae.world import Launch, World, check_launch, read_launch
+
+_INSTALL = {
+    "mpi4py": "pip install 'hvd_ae[mpi]' brings it together with an MPI",
+    "horovod": "`hvd-ae install-horovod` builds it, or use --collectives mpi",
+}
+
+
+def start(engine: str | None = None, threads: int | None = None, environ: Mapping[str, str] = os.environ) -> Engine:
+    """Find this process's place among the ranks, initialise MPI once, and share out GPUs and cores.
+
+    Args:
+        engine: "horovod", "mpi" or "single"; None takes Horovod where it is installed, else MPI, and "single" where
+            no launcher started this process. MPI is initialised with MPI_THREAD_MULTIPLE, mpi4py's default.
+        threads: threads for this rank; None shares the node's cores fairly.
+
+    Raises:
+        Refused: a piece is missing, or the launcher started another number of ranks than MPI sees.
+    """
+    launch = read_launch(environ)
+    name = engine or _default_engine(launch)
+    if name == "single":
+        check_launch(launch, World(), name)
+        configure_devices(World(), [os.sched_getaffinity(0)], threads)
+        from hvd_ae.collectives.single import SingleEngine
+
+        return SingleEngine()
+    return _start_mpi(name, launch, threads)
+
+
+def _start_mpi(name: str, launch: Launch, threads: int | None) -> Engine:
+    _require("mpi4py", name)
+    from mpi4py import MPI
+
+    from hvd_ae.collectives.mpi import MPIEngine, affinities_on_node, find_world
+
+    world = find_world(MPI.COMM_WORLD)
+    check_launch(launch, world, name)
+    configure_devices(world, affinities_on_node(MPI.COMM_WORLD), threads)
+    if name == "mpi":
+        return MPIEngine(world)
+    _require("horovod", name)
+    from hvd_ae.collectives.horovod import HorovodEngine
+
+    return HorovodEngine(world)
+
+
+def _default_engine(launch: Launch) -> str:
+    if launch.size == 1:
+        return "single"
+    return "horovod" if importlib.util.find_spec("horovod") else "mpi"
+
+
+def _require(module: str, engine: str) -> None:
+    """Import what an engine stands on, or say in one sentence how to get it."""
+    remedy = _INSTALL[module]
+    if importlib.util.find_spec(module) is None:
+        raise Refused(f"collectives={engine!r} needs {module}, which is not installed: {remedy}")
+    try:
+        importlib.import_module({"mpi4py": "mpi4py.MPI", "horovod": "horovod.tensorflow"}[module])
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Refused(f"collectives={engine!r} needs {module}, which does not load ({reason}): {remedy}") from error

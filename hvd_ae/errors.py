@@ -1,0 +1,13 @@
+"""What can go wrong, by exit status: the command line turns each of these into one sentence."""
+
+
+class Refused(ValueError):
+    """The user's input was refused: the message names the value, the rule and the way out. Exit status 2."""
+
+    exit_status = 2
+
+
+class OutOfStep(RuntimeError):
+    """Ranks that should hold the same bytes do not; the message names them. Exit status 3."""
+
+    exit_status = 3
