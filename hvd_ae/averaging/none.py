@@ -1,0 +1,26 @@
+"""No averaging: each rank trains its own model on its own partition, the baseline that shows what averaging gives."""
+
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.models.replica import Batch
+
+
+class Alone(Way):
+    """Ranks never communicate while they train; what is saved at the end is the model of rank 0.
+
+    Slots, buffers and parameters are each rank's own. Validation is the mean over samples of the ranks' own losses,
+    each rank judging its share of the validation samples with its own model.
+    """
+
+    claims_step = False
+    shared_slots = False
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.rows, 1))
+        if batch.rows > 0:
+            self.replica.update(gradient)
+        return loss_sum
+
+    def settle(self) -> None:
+        pass

@@ -1,0 +1,43 @@
+"""The proof that ranks are in step: a checksum of every rank's vectors, compared by minimum and maximum."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.errors import OutOfStep
+
+
+def checksum(*vectors: tf.Tensor) -> int:
+    """A number of 63 bits from the bytes of vectors (BLAKE2b): two ranks that agree on it hold the same bytes."""
+    digest = hashlib.blake2b(digest_size=8)
+    for vector in vectors:
+        digest.update(np.ascontiguousarray(vector.numpy()).data)
+    return int.from_bytes(digest.digest(), "big") >> 1
+
+
+def prove(way: Way, step: int) -> bool | None:
+    """Compare what this way promises to be the same on all ranks; every rank calls it, when the ranks are settled.
+
+    Returns True, or None where the way promises nothing.
+
+    Raises:
+        OutOfStep: on every rank, naming the ranks that differ from most.
+    """
+    if not way.claims_step:
+        return None
+    replica = way.replica
+    mine = checksum(replica.vector, replica.buffers, *(replica.slots.values() if way.shared_slots else []))
+    own = np.array([mine], np.int64)
+    lowest, highest = way.collectives.minimum(own), way.collectives.maximum(own)
+    if int(lowest[0]) == int(highest[0]):
+        return True
+    sums = way.collectives.all_gather(own).numpy().tolist()
+    most = Counter(sums).most_common(1)[0][0]
+    odd = ", ".join(str(rank) for rank, value in enumerate(sums) if value != most)
+    raise OutOfStep(
+        f"at step {step} rank {odd} of {len(sums)} holds other parameters than most, though averaging should keep "
+        "all the same: do not use this model; run `hvd-ae train --collectives mpi` to see whether Horovod is at fault"
+    )

@@ -1,0 +1,83 @@
+"""From a name to a Keras model: a built-in one, or the user's own by import path."""
+
+import importlib
+import os
+import sys
+
+import keras
+
+from hvd_ae.errors import Refused
+from hvd_ae.models.autoencoders import WIDTHS, dense_autoencoder
+
+
+def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str, seed: int) -> keras.Model:
+    """The model of that name, its weights drawn from `seed`.
+
+    Args:
+        name: a built-in model, or "package.module:function"; the function is called with `sample_shape` and returns a
+            built `keras.Model` whose output has the shape of its input.
+
+    Raises:
+        Refused: no such name, module or function, or a model that does not fit the samples.
+    """
+    keras.utils.set_random_seed(seed)
+    if name in WIDTHS:
+        return dense_autoencoder(name, sample_shape, output_activation)
+    if ":" not in name:
+        raise Refused(f"model={name!r} is not known: use {', '.join(WIDTHS)}, or package.module:function")
+    model = _find_function(name)(sample_shape)
+    _check_model(name, model, sample_shape)
+    return model
+
+
+def _find_function(path: str):
+    module_name, _, function_name = path.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # the user's module usually lies where the job is started
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise  # the module is there, but something that it imports is not: its traceback says more
+        raise Refused(f"model={path!r}: there is no module {module_name!r} in {os.getcwd()} or on PYTHONPATH: start "
+                      "from the folder that holds it, or set PYTHONPATH") from None
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise Refused(f"model={path!r}: module {module_name!r} has no function {function_name!r}: define "
+                      f"`def {function_name}(sample_shape)` there, returning a keras.Model")
+    return function
+
+
+def _check_model(name: str, model, sample_shape: tuple[int, ...]) -> None:
+    if not isinstance(model, keras.Model):
+        raise Refused(f"model={name!r} returned {type(model).__name__}: it must return a keras.Model")
+    if not model.built:
+        model.build((None, *sample_shape))
+    given = tuple(model.compute_output_shape((None, *sample_shape)))
+    if given[1:] != tuple(sample_shape):
+        raise Refused(f"model={name!r} turns samples of shape {tuple(sample_shape)} into {given[1:]}: an autoencoder's "
+                      "output must have the shape of its input")
+
+
+def find_encoder(model: keras.Model) -> keras.Model | None:
+    """The part from the input to the layer named "code", or else to the layer with the fewest outputs a sample.
+
+    None where the model is not made of layers that follow from its input (a subclassed model without a graph).
+    """
+    try:
+        inputs, layers = model.inputs, [layer for layer in model.layers if hasattr(layer, "output")]
+    except (AttributeError, ValueError):
+        return None
+    if not inputs or not layers:
+        return None
+    named = [layer for layer in layers if layer.name == "code"]
+    code = named[0] if named else min(layers, key=_outputs_per_sample)
+    return keras.Model(inputs, code.output, name="encoder")
+
+
+def _outputs_per_sample(layer: keras.layers.Layer) -> int:
+    sizes = [size for size in layer.output.shape[1:]]
+    product = 1
+    for size in sizes:
+        product *= size or sys.maxsize
+    return product

@@ -1,0 +1,118 @@
+"""Any Keras model as a function of one flat float32 vector."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.errors import Refused
+
+
+class Layout:
+    """Where each array of a model lies in the flat vector: one after the other, in the model's own order."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]):
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
+        self.size = sum(self.sizes)
+
+    def split(self, vector: tf.Tensor) -> list[tf.Tensor]:
+        """The vector's pieces in their own shapes."""
+        return [tf.reshape(piece, shape) for piece, shape in zip(tf.split(vector, self.sizes), self.shapes)]
+
+    def join(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The inverse of `split`."""
+        if not arrays:
+            return tf.zeros([0])
+        return tf.concat([tf.reshape(array, [-1]) for array in arrays], axis=0)
+
+
+class Evaluation(NamedTuple):
+    """What one forward and backward pass gives."""
+
+    gradient: tf.Tensor  # float32 (parameters,)
+    loss_sum: tf.Tensor  # float32 scalar: the sum over the rows of each sample's loss
+    buffers: tf.Tensor  # float32 (buffers,): moving statistics after the pass
+    counters: list[tf.Tensor]  # seeds and the like after the pass, in their own dtypes
+
+
+class FlatModel:
+    """A Keras model called statelessly on slices of one vector.
+
+    What a Keras model holds falls into three kinds. Parameters are trained. Buffers are its other floating-point
+    variables, such as batch normalisation's moving statistics, and are averaged over ranks too. Counters are the
+    rest, such as dropout's seeds; they are a rank's own and never averaged.
+
+    Raises:
+        Refused: a parameter is not float32.
+    """
+
+    def __init__(self, model: keras.Model, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]):
+        odd = [v.path for v in model.trainable_variables if v.dtype != "float32"]
+        if odd:
+            raise Refused(f"model {model.name!r} has parameters that are not float32 ({odd[0]}): build it in float32")
+        self.keras_model = model
+        self.loss = loss
+        self.layout = Layout([v.shape for v in model.trainable_variables])
+        self._is_buffer = [v.dtype == "float32" for v in model.non_trainable_variables]
+        self.buffer_layout = Layout([v.shape for v in self._of_kind(model.non_trainable_variables, True)])
+
+    def _of_kind(self, non_trainable: Sequence, buffers: bool) -> list:
+        return [v for v, is_buffer in zip(non_trainable, self._is_buffer) if is_buffer == buffers]
+
+    def read(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Parameters, buffers and counters as the Keras model holds them now."""
+        non_trainable = [np.asarray(v) for v in self.keras_model.non_trainable_variables]
+        return (
+            _joined([np.asarray(v) for v in self.keras_model.trainable_variables]),
+            _joined(self._of_kind(non_trainable, True)),
+            self._of_kind(non_trainable, False),
+        )
+
+    def write(self, parameters: np.ndarray, buffers: np.ndarray) -> keras.Model:
+        """The Keras model, holding these vectors: to be saved, or called by code that knows nothing of vectors."""
+        values = np.split(parameters, np.cumsum(self.layout.sizes)[:-1])
+        for variable, value in zip(self.keras_model.trainable_variables, values):
+            variable.assign(value.reshape(variable.shape))
+        values = np.split(buffers, np.cumsum(self.buffer_layout.sizes)[:-1])
+        for variable, value in zip(self._of_kind(self.keras_model.non_trainable_variables, True), values):
+            variable.assign(value.reshape(variable.shape))
+        return self.keras_model
+
+    def _non_trainable(self, buffers: tf.Tensor, counters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        floating, rest = iter(self.buffer_layout.split(buffers) if self.buffer_layout.size else []), iter(counters)
+        return [next(floating) if is_buffer else next(rest) for is_buffer in self._is_buffer]
+
+    def outputs(self, parameters, buffers, counters, inputs: tf.Tensor) -> tf.Tensor:
+        """The model's outputs in inference mode, shape (rows, ...)."""
+        pieces, non_trainable = self.layout.split(parameters), self._non_trainable(buffers, counters)
+        outputs, _ = self.keras_model.stateless_call(pieces, non_trainable, inputs, training=False)
+        return outputs
+
+    def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor) -> Evaluation:
+        """Loss and gradient of the rows' losses summed and divided by `divisor`.
+
+        With the rows of this rank as divisor the gradient is this rank's mean over samples. With the rows of all
+        ranks the ranks' gradients add up to the mean over all samples, however many rows each rank had. A penalty
+        that a layer adds (a kernel regulariser) counts once a sample, so it too comes out right.
+        """
+        pieces, rows = self.layout.split(parameters), tf.cast(tf.shape(inputs)[0], tf.float32)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(pieces)
+            outputs, non_trainable, penalties = self.keras_model.stateless_call(
+                pieces, self._non_trainable(buffers, counters), inputs, training=True, return_losses=True
+            )
+            loss_sum = tf.reduce_sum(self.loss(targets, outputs))
+            objective = (loss_sum + rows * tf.add_n(penalties)) if penalties else loss_sum
+            objective /= tf.cast(divisor, tf.float32)
+        gradients = tape.gradient(objective, pieces, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradient = self.layout.join([tf.convert_to_tensor(g) for g in gradients])
+        buffers = self.buffer_layout.join(self._of_kind(non_trainable, True))
+        return Evaluation(gradient, loss_sum, buffers, self._of_kind(non_trainable, False))
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array.ravel() for array in arrays]) if arrays else np.zeros(0, np.float32)

@@ -1,0 +1,21 @@
+"""Losses, one number a sample, so that every mean over ranks can be a mean over samples."""
+
+import keras
+import tensorflow as tf
+
+
+def squared_error(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Mean squared error of each sample, shape (rows,)."""
+    return tf.reduce_mean(tf.math.squared_difference(_rows(targets), _rows(outputs)), axis=-1)
+
+
+def binary_crossentropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy of each sample in nats a feature, shape (rows,); targets and outputs within 0 to 1."""
+    return keras.losses.binary_crossentropy(_rows(targets), _rows(outputs))
+
+
+def _rows(values: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(values, [tf.shape(values)[0], -1])
+
+
+LOSSES = {"mse": squared_error, "bce": binary_crossentropy}
