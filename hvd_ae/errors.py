@@ -5,9 +5,11 @@ class Refused(ValueError):
     """The user's input was refused: the message names the value, the rule and the way out. Exit status 2."""
 
     exit_status = 2
+    agreed = False  # whether every rank raises the same: then all end in good order, and only the root says why
 
 
 class OutOfStep(RuntimeError):
     """Ranks that should hold the same bytes do not; the message names them. Exit status 3."""
 
     exit_status = 3
+    agreed = True

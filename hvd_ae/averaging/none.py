@@ -13,8 +13,7 @@ class Alone(Way):
     each rank judging its share of the validation samples with its own model.
     """
 
-    claims_step = False
-    shared_slots = False
+    own = ("",)  # everything
 
     def step(self, batch: Batch) -> tf.Tensor:
         gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.rows, 1))

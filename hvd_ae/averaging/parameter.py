@@ -18,7 +18,8 @@ class Parameter(Way):
         super().__init__(replica, collectives, settings)
         self.sync_every = settings.sync_every
         self.slots = settings.slots
-        self.shared_slots = settings.slots != "keep"
+        # steps without rows are not counted by the optimizer, so its counts may differ too
+        self.own = ("seed_", "count_", "slot_") if settings.slots == "keep" else ("seed_", "count_")
         self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
 
     @property
@@ -41,7 +42,7 @@ class Parameter(Way):
 
     def _average(self) -> None:
         before = tf.identity(self.replica.vector)
-        slots = list(self.replica.slots.values())
+        slots = self.replica.slots
         self.average(self.replica.vector, self.replica.buffers, *(slots if self.slots == "average" else []))
         if self.slots == "reset":
             for slot in slots:

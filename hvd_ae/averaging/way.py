@@ -16,8 +16,9 @@ class Way(ABC):
     the ranks settle, weighted by the samples each rank has seen since. Counters (dropout's seeds) are a rank's own.
     """
 
-    claims_step = True  # whether this way promises that settled ranks hold the same bytes
-    shared_slots = True  # whether the optimizer's slots are the same on all ranks once settled
+    # beginnings of the names of vectors that are each rank's own even when the ranks are settled: these are neither
+    # proved to be the same nor written once for all
+    own = ("seed_",)
 
     def __init__(self, replica: Replica, collectives: Engine, settings: TrainSettings):
         self.replica = replica
@@ -37,6 +38,18 @@ class Way(ABC):
     @abstractmethod
     def settle(self) -> None:
         """Bring all ranks to the same parameters and buffers: before evaluation, a checkpoint and the end."""
+
+    @property
+    def vectors(self) -> dict[str, tf.Variable]:
+        """Everything that training changes, by name, what this way adds included."""
+        return self.replica.vectors
+
+    def shared_vectors(self) -> dict[str, tf.Variable]:
+        """What all ranks hold alike once they are settled."""
+        return {name: vector for name, vector in self.vectors.items() if not name.startswith(self.own)}
+
+    def own_vectors(self) -> dict[str, tf.Variable]:
+        return {name: vector for name, vector in self.vectors.items() if name.startswith(self.own)}
 
     def average(self, *vectors: tf.Variable) -> None:
         """Replace vectors by their mean over samples: each rank weighs what it has trained on since the last time.

@@ -28,8 +28,15 @@ def together(collectives: Engine, attempt: Callable[[], T]) -> T:
         message = str(refusal)
     first = int(collectives.minimum(np.array([world.size if message is None else world.rank]))[0])
     if first < world.size:
-        raise Refused(broadcast_text(collectives, message or "", root=first))
+        raise refused_by_all(broadcast_text(collectives, message or "", root=first))
     return result
+
+
+def refused_by_all(message: str) -> Refused:
+    """A refusal that every rank is about to raise, with the same message."""
+    refusal = Refused(message)
+    refusal.agreed = True
+    return refusal
 
 
 def broadcast_text(collectives: Engine, text: str, root: int = 0) -> str:

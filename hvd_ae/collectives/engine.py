@@ -16,6 +16,11 @@ class Traffic:
     bytes_sent: int  # what a bandwidth-optimal algorithm sends, see `Engine`
     seconds: float  # from this rank's data being ready to its result, so waiting for slower ranks counts
 
+    def __sub__(self, earlier: "Traffic") -> "Traffic":
+        return Traffic(
+            self.calls - earlier.calls, self.bytes_sent - earlier.bytes_sent, self.seconds - earlier.seconds
+        )
+
 
 def part_sizes(count: int, ranks: int) -> list[int]:
     """`count` elements dealt to `ranks` consecutive parts, the first ones one longer where it does not divide."""
@@ -73,6 +78,9 @@ class Engine(ABC):
     @abstractmethod
     def abort(self, status: int) -> None:
         """End every rank of the job at once with this exit status."""
+
+    def close(self) -> None:
+        """Leave the job in good order; nothing may be called after it. Only needed where Python's own exit is cut."""
 
     @property
     def traffic(self) -> Traffic:

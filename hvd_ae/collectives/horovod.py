@@ -35,6 +35,10 @@ class HorovodEngine(MPIEngine):
             )
         self._operations = 0
 
+    def close(self) -> None:
+        hvd.shutdown()
+        super().close()
+
     def _name(self, operation: str) -> str:
         # Horovod matches operations by name over ranks. Every rank traces the same operations in the same order.
         self._operations += 1

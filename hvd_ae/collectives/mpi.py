@@ -31,6 +31,9 @@ class MPIEngine(Engine):
     def abort(self, status: int) -> None:
         self.communicator.Abort(status)
 
+    def close(self) -> None:
+        MPI.Finalize()
+
     def _sum(self, vector: tf.Tensor) -> tf.Tensor:
         return self._on_numpy(self._ordered_sum, vector, vector.shape)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from hvd_ae.collectives.devices import configure_devices
 from hvd_ae.collectives.engine import Engine
+from hvd_ae.collectives.failure import watch
 from hvd_ae.errors import Refused
 from hvd_ae.world import Launch, World, check_launch, read_launch
 
@@ -29,13 +30,17 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     """
     launch = read_launch(environ)
     name = engine or _default_engine(launch)
-    if name == "single":
-        check_launch(launch, World(), name)
-        configure_devices(World(), [os.sched_getaffinity(0)], threads)
-        from hvd_ae.collectives.single import SingleEngine
+    collectives = _start_single(launch, threads) if name == "single" else _start_mpi(name, launch, threads)
+    watch(collectives)
+    return collectives
 
-        return SingleEngine()
-    return _start_mpi(name, launch, threads)
+
+def _start_single(launch: Launch, threads: int | None) -> Engine:
+    from hvd_ae.collectives.single import SingleEngine
+
+    check_launch(launch, World(), "single")
+    configure_devices(World(), [os.sched_getaffinity(0)], threads)
+    return SingleEngine()
 
 
 def _start_mpi(name: str, launch: Launch, threads: int | None) -> Engine:

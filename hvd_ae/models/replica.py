@@ -47,22 +47,25 @@ class Replica:
         return self.parameters.value
 
     @property
-    def slots(self) -> dict[str, tf.Variable]:
-        """The optimizer's vectors, by the optimizer's own names: momentum, velocity and so on."""
-        return {v.name: v.value for v in self.optimizer.variables if v.shape == self.parameters.shape}
+    def slots(self) -> list[tf.Variable]:
+        """The optimizer's vectors: momentum, velocity and so on."""
+        return [v.value for v in self.optimizer.variables if v.shape == self.parameters.shape]
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.optimizer.learning_rate)
 
     @property
     def vectors(self) -> dict[str, tf.Variable]:
-        """Everything a checkpoint needs to go on from here, by name."""
-        scalars = {v.name: v.value for v in self.optimizer.variables if v.shape != self.parameters.shape}
-        counters = {f"counter_{position}": counter for position, counter in enumerate(self.counters)}
-        return {
-            "parameters": self.vector,
-            "buffers": self.buffers,
-            "rows_since": self.rows_since,
-            **{f"slot_{name}": slot for name, slot in {**self.slots, **scalars}.items()},
-            **counters,
-        }
+        """Everything that training changes, by name: parameters, buffers, slot_*, count_* and seed_*."""
+        vectors = {"parameters": self.vector, "buffers": self.buffers}
+        vectors |= {f"seed_{position}": counter for position, counter in enumerate(self.counters)}
+        for variable in self.optimizer.variables:
+            kind = "slot" if variable.shape == self.parameters.shape else "count"
+            if variable.name != "learning_rate":  # a setting, which a resumed run may change
+                vectors[f"{kind}_{variable.name}"] = variable.value
+        return vectors
 
     def gradient(self, batch: Batch, divisor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The gradient of the rows' summed losses over `divisor`, and that sum; buffers and counters move on.

@@ -1,0 +1,79 @@
+"""The training loop: the algorithm on one screen, progress yielded and already reduced over ranks."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hvd_ae.averaging.proof import prove
+from hvd_ae.data.batches import chunks
+from hvd_ae.models.losses import LOSSES
+from hvd_ae.training.evaluation import Evaluator
+from hvd_ae.training.pace import Clock, call_ends
+from hvd_ae.training.position import Position
+from hvd_ae.training.prepare import Prepared
+from hvd_ae.training.report import EpochReport, reduce_report
+from hvd_ae.training.step import compile_steps
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the run is; with a report when an epoch, or the run, has just ended and all ranks are settled."""
+
+    position: Position
+    steps_per_epoch: int
+    report: EpochReport | None = None
+
+
+class Loop:
+    """Trains from a position on; every rank iterates over `run()`, in step with the others."""
+
+    def __init__(self, prepared: Prepared, position: Position):
+        self._p = prepared
+        self.position = position
+        self._run_steps = compile_steps(prepared.way, prepared.source.train)
+        losses = {"val_loss": LOSSES[prepared.settings.loss], "val_mse": LOSSES["mse"]}
+        self._evaluator = Evaluator(
+            prepared.replica, prepared.source.validation, losses, prepared.collectives, prepared.settings.batch_size
+        )
+
+    @property
+    def done(self) -> bool:
+        s = self._p.settings
+        return self.position.epoch >= s.epochs or (s.steps is not None and self.position.step >= s.steps)
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the last epoch or step, yielding after each call into the graph, and each epoch's report.
+
+        Raises:
+            OutOfStep: a proof failed.
+        """
+        traced = False
+        while not self.done:
+            clock = Clock(warm=traced)
+            before = self._p.collectives.traffic
+            yield from self._epoch(clock)
+            self._p.way.settle()
+            traffic = self._p.collectives.traffic - before
+            in_sync = prove(self._p.way, self.position.step)
+            report = reduce_report(self._p, self.position, clock, traffic, self._evaluator.means(), in_sync)
+            if self.position.step_in_epoch == self._p.steps_per_epoch:
+                self.position = self.position.next_epoch()
+            traced = True
+            yield Progress(self.position, self._p.steps_per_epoch, report)
+
+    def _epoch(self, clock: Clock) -> Iterator[Progress]:
+        p, first = self._p, self.position
+        plan = p.plan(first.epoch)
+        steps = p.steps_per_epoch - first.step_in_epoch
+        if p.settings.steps is not None:
+            steps = min(steps, p.settings.steps - first.step)
+        # ranks are in step now, and then every period: proofs fall on such steps only
+        proof_every = math.ceil(p.settings.proof_every / p.way.period) * p.way.period
+        cuts = [first.step_in_epoch + end for end in call_ends(steps, proof_every, p.bytes_per_step)]
+        with chunks(p.source.train, plan, first.step_in_epoch, cuts) as feed:
+            for chunk in clock.timed(feed):
+                loss_sum = float(self._run_steps(chunk.inputs, chunk.my_rows, chunk.global_rows))
+                self.position = self.position.advanced(chunk, loss_sum)
+                if (self.position.step - first.step) % proof_every == 0:
+                    prove(p.way, self.position.step)
+                yield Progress(self.position, p.steps_per_epoch)

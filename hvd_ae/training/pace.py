@@ -1,0 +1,47 @@
+"""When calls into the graph end, and how long they take."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+_STEPS_PER_CALL = 50  # a Python call costs some 0.3 ms, a step of the deep model 8: more would gain nothing
+_BYTES_PER_CALL = 64 << 20  # of input rows, two such calls being in memory at a time
+
+
+def call_ends(steps: int, proof_every: int, bytes_per_step: int) -> list[int]:
+    """After how many steps each call into the graph returns, the last one after `steps`.
+
+    A call ends where a proof is due, at the multiples of `proof_every`. The first call is one step long, since
+    TensorFlow traces it.
+    """
+    longest = max(1, min(_STEPS_PER_CALL, _BYTES_PER_CALL // max(1, bytes_per_step)))
+    ends, here = [], 0
+    while here < steps:
+        due = (here // proof_every + 1) * proof_every
+        here = min(here + (longest if ends else 1), due, steps)
+        ends.append(here)
+    return ends
+
+
+class Clock:
+    """Seconds and samples of training in one epoch, the call in which the graph is traced counted apart."""
+
+    def __init__(self, warm: bool):
+        self.seconds = 0.0
+        self.warm_seconds, self.warm_samples = 0.0, 0
+        self._warm = warm
+
+    def timed(self, chunks: Iterable) -> Iterator:
+        """The chunks, the time from asking for one to asking for the next being training time of its samples."""
+        iterator = iter(chunks)
+        while True:
+            started = time.perf_counter()
+            chunk = next(iterator, None)
+            if chunk is None:
+                return
+            yield chunk
+            elapsed = time.perf_counter() - started
+            self.seconds += elapsed
+            if self._warm:
+                self.warm_seconds += elapsed
+                self.warm_samples += int(chunk.global_rows.sum())
+            self._warm = True

@@ -1,0 +1,110 @@
+"""From settings to everything a run needs, every refusal made before the first step and agreed among ranks."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hvd_ae.averaging import WAYS
+from hvd_ae.averaging.way import Way
+from hvd_ae.collectives.agree import refused_by_all, same_on_all, together
+from hvd_ae.collectives.engine import Engine
+from hvd_ae.config import TrainSettings
+from hvd_ae.data.batches import plan_epoch
+from hvd_ae.data.download import ensure_downloaded
+from hvd_ae.data.samples import check_rows
+from hvd_ae.data.sources import Source, fingerprint, load
+from hvd_ae.errors import Refused
+from hvd_ae.models.build import build_model
+from hvd_ae.models.flat import FlatModel
+from hvd_ae.models.losses import LOSSES
+from hvd_ae.models.optimizers import learning_rate_rule, make_optimizer
+from hvd_ae.models.replica import Replica
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready for its first step."""
+
+    settings: TrainSettings
+    collectives: Engine
+    source: Source
+    replica: Replica
+    way: Way
+
+    def plan(self, epoch: int):
+        """This rank's rows in this epoch."""
+        s, train = self.settings, self.source.train
+        return plan_epoch(
+            s.partition, train.count, self.collectives.world, s.batch_size, s.seed, epoch,
+            labels=train.labels, concentration=s.concentration,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(self.source.train.count, self.settings.batch_size, self.collectives.world.size)
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Of this rank's rows, as they lie in memory or in a file."""
+        train = self.source.train
+        return self.settings.batch_size * math.prod(train.sample_shape) * train.values.dtype.itemsize
+
+
+def prepare(settings: TrainSettings, collectives: Engine) -> Prepared:
+    """Load the data, build the model, and give every rank the root's parameters.
+
+    Raises:
+        Refused: on every rank alike, whichever rank saw the fault.
+    """
+    settings = settings.effective()
+    source = load_on_all(settings, collectives)
+    replica = together(collectives, lambda: _build_replica(settings, source, collectives))
+    prepared = Prepared(settings, collectives, source, replica, WAYS[settings.averaging](replica, collectives, settings))
+    minimum, maximum = together(collectives, lambda: check_rows(source.train, prepared.plan(0).indices))
+    together(collectives, lambda: _check_range(settings, minimum, maximum))
+    for vector in (replica.vector, replica.buffers):
+        if vector.shape[0]:
+            vector.assign(collectives.broadcast(vector))
+    return prepared
+
+
+def load_on_all(settings: TrainSettings, collectives: Engine) -> Source:
+    """The data as every rank sees them; one rank of each node downloads what is missing."""
+    world = collectives.world
+    together(collectives, lambda: ensure_downloaded(settings.data) if world.local_rank == 0 else None)
+    source = together(collectives, lambda: load(
+        settings.data, world=world, validation_split=settings.validation_split,
+        validation_data=settings.validation_data, seed=settings.seed,
+    ))
+    if not same_on_all(collectives, fingerprint(source)):
+        counts = collectives.all_gather(np.array([source.train.count], np.int64)).numpy().tolist()
+        raise refused_by_all(f"data={settings.data!r} is not the same on all ranks (samples by rank: {counts}): give "
+                             "every node the same files")
+    return source
+
+
+def steps_per_epoch(samples: int, batch_size: int, ranks: int) -> int:
+    """Steps of the rank with the largest part, the last, partial batch included."""
+    return math.ceil(math.ceil(samples / ranks) / batch_size)
+
+
+def _build_replica(settings: TrainSettings, source: Source, collectives: Engine) -> Replica:
+    ranks = collectives.world.size
+    model = build_model(settings.model, source.train.sample_shape, settings.output_activation, settings.seed)
+    warmup_steps = round(settings.warmup_epochs * steps_per_epoch(source.train.count, settings.batch_size, ranks))
+    rate = learning_rate_rule(settings.learning_rate, settings.lr_scaling, ranks, warmup_steps)
+    optimizer = make_optimizer(settings.optimizer, rate)
+    return Replica(FlatModel(model, LOSSES[settings.loss]), optimizer, collectives.world.rank)
+
+
+def _check_range(settings: TrainSettings, minimum: float, maximum: float) -> None:
+    """Refuse samples that the model's last activation, or the loss, can never reach."""
+    if 0.0 <= minimum and maximum <= 1.0:
+        return
+    seen = f"data={settings.data!r} holds values from {minimum:.6g} to {maximum:.6g}"
+    if settings.loss == "bce":
+        raise Refused(f"{seen}, but loss='bce' is defined within 0 to 1: rescale the data, or use --loss mse")
+    if ":" not in settings.model and settings.output_activation == "sigmoid":
+        raise Refused(f"{seen}, but a sigmoid output stays within 0 to 1: rescale the data, or use "
+                      "--output-activation linear")

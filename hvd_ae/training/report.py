@@ -1,0 +1,67 @@
+"""What an epoch came to, reduced over ranks: means over samples, the slowest rank's seconds."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hvd_ae.collectives.engine import Traffic
+from hvd_ae.training.pace import Clock
+from hvd_ae.training.position import Position
+from hvd_ae.training.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch came to, over all ranks; None is a number that was not measured."""
+
+    epoch: int  # the first is 1
+    step: int  # steps since the run's start
+    samples: int  # over all ranks, since the run's start
+    train_loss: float  # mean over this epoch's samples, each at the parameters of its step
+    val_loss: float
+    val_mse: float
+    learning_rate: float  # of the last step
+    seconds: float  # training of this epoch in this process: the slowest rank, evaluation left out
+    timed_seconds: float  # of these, what is left without the first call, in which TensorFlow traces the graph
+    timed_samples: int  # over all ranks, in that time
+    communication_seconds: float  # in collectives while training: mean over ranks, waiting for others included
+    bytes_sent_per_rank: int  # mean over ranks
+    drift: float | None  # root mean square distance of a rank from the average just before averaging
+    in_sync: bool | None
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Over all ranks."""
+        return self.timed_samples / self.timed_seconds if self.timed_seconds else None
+
+    def row(self) -> dict:
+        """This report as plain values, for `metrics.jsonl`."""
+        return {**dataclasses.asdict(self), "samples_per_second": self.samples_per_second}
+
+
+def reduce_report(prepared: Prepared, position: Position, clock: Clock, traffic: Traffic,
+                  validation: dict[str, float], in_sync: bool | None) -> EpochReport:
+    """This epoch's report (every rank calls it); the count of drift begins anew."""
+    collectives, way = prepared.collectives, prepared.way
+    squares, averages = way.drift.numpy()
+    way.drift.assign([0.0, 0.0])
+    sums = collectives.sum(np.array([position.loss_sum, traffic.seconds, traffic.bytes_sent, squares, averages])).numpy()
+    seconds, warm_seconds = collectives.maximum(np.array([clock.seconds, clock.warm_seconds])).numpy()
+    ranks = collectives.world.size
+    return EpochReport(
+        epoch=position.epoch + 1,
+        step=position.step,
+        samples=position.samples,
+        train_loss=float(sums[0]) / position.epoch_samples,
+        **validation,
+        learning_rate=prepared.replica.learning_rate,
+        seconds=float(seconds),
+        timed_seconds=float(warm_seconds),
+        timed_samples=clock.warm_samples,
+        communication_seconds=float(sums[1]) / ranks,
+        bytes_sent_per_rank=round(float(sums[2]) / ranks),
+        drift=math.sqrt(sums[3] / sums[4]) if sums[4] else None,
+        in_sync=in_sync,
+    )

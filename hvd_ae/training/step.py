@@ -1,0 +1,32 @@
+"""Many training steps in one call into the graph."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.data.samples import Samples
+from hvd_ae.models.replica import Batch
+
+
+def compile_steps(way: Way, samples: Samples) -> Callable[..., tf.Tensor]:
+    """A graph that trains on several consecutive batches.
+
+    Returns a function of (inputs, rows, global_rows): the steps' rows one after the other, and for each step how many
+    of them are its own, and how many rows all ranks have. It returns the sum of this rank's losses, a float64 scalar.
+    """
+    scale = tf.constant(samples.scale, tf.float32)
+    inputs_of_steps = tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)
+    rows_of_steps = tf.TensorSpec([None], tf.int32)
+
+    @tf.function(input_signature=[inputs_of_steps, rows_of_steps, rows_of_steps])
+    def run_steps(inputs, rows, global_rows):
+        first, loss_sum = tf.constant(0), tf.constant(0.0, tf.float64)
+        for step in tf.range(tf.size(rows)):
+            values = tf.cast(inputs[first : first + rows[step]], tf.float32) * scale
+            loss = way.step(Batch(values, values, rows[step], global_rows[step]))
+            loss_sum += tf.cast(loss, tf.float64)
+            first += rows[step]
+        return loss_sum
+
+    return run_steps

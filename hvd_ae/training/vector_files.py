@@ -1,0 +1,88 @@
+"""Vectors and JSON on disk, with checksums: what is read back is what was written, or is refused by name.
+
+Nothing is pickled: NumPy's own format with `allow_pickle=False`, and JSON.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+
+class BadFile(Exception):
+    """A file is missing, truncated, altered or foreign; the message names it."""
+
+
+def write_vectors(folder: Path, prefix: str, vectors: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Write each vector to `PREFIX NAME.npy`, down to the disk; each file's SHA-256 by the vector's name."""
+    sums = {}
+    for name, vector in vectors.items():
+        path = folder / f"{prefix}{name}.npy"
+        with open(path, "wb") as file:
+            np.save(file, vector, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        with open(path, "rb") as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def read_vectors(folder: Path, prefix: str, sums: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The vectors that `write_vectors` wrote.
+
+    Raises:
+        BadFile: naming the first file that is not as it was written.
+    """
+    vectors = {}
+    for name, expected in sums.items():
+        path = folder / f"{prefix}{name}.npy"
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadFile(f"{path} cannot be read ({error.strerror})") from None
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise BadFile(f"{path} is not as it was written ({len(content)} bytes, SHA-256 differs)")
+        vectors[name] = np.load(io.BytesIO(content), allow_pickle=False)
+    return vectors
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON together with its own SHA-256, down to the disk."""
+    text = json.dumps({"sha256": _digest(content), "content": content}, indent=1)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json(path: Path) -> dict:
+    """What `write_json` wrote.
+
+    Raises:
+        BadFile: the file is missing, no JSON, or not as it was written.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        content, expected = table["content"], table["sha256"]
+    except OSError as error:
+        raise BadFile(f"{path} cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BadFile(f"{path} is not a checkpoint's JSON") from None
+    if _digest(content) != expected:
+        raise BadFile(f"{path} is not as it was written (SHA-256 differs)")
+    return content
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries last through a crash, not only its files' contents."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _digest(content) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
