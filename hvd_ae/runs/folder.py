@@ -1,0 +1,82 @@
+"""The run folder: what is in it, and how it is written so that a reader never sees half a file."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from hvd_ae.config import TrainSettings, to_toml
+from hvd_ae.errors import Refused
+
+
+class RunFolder:
+    """Paths in a run folder, and the files that are plain text."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def create(self, settings: TrainSettings) -> None:
+        """Make the folder and write the effective settings into it.
+
+        Raises:
+            Refused: it holds a run already and `resume` is off, or it cannot be written.
+        """
+        if self.config.exists() and not settings.resume:
+            raise Refused(f"run_dir={str(self.path)!r} holds a run already: go on with --resume, or use another --run-dir")
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config, to_toml(settings))
+        except OSError as error:
+            raise Refused(f"run_dir={str(self.path)!r} cannot be written ({error.strerror}): use another --run-dir") from None
+
+    def keep_metrics_until(self, step: int) -> None:
+        """Drop the rows of later steps, which a resumed run is about to do again."""
+        if self.metrics.exists():
+            rows = [row for row in self.read_metrics() if row["step"] <= step]
+            write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def append_metrics(self, row: dict) -> None:
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_metrics(self) -> list[dict]:
+        """The rows, one an epoch; a last line that a crash cut short is left out."""
+        rows = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def write_summary(self, summary: dict) -> None:
+        write_atomically(self.summary, json.dumps(summary, indent=2) + "\n")
+
+
+def default_run_dir(settings: TrainSettings) -> str:
+    """A name under runs/ that is new each second and says what the run was."""
+    data = Path(settings.data).stem.replace(":", "-")
+    model = settings.model.replace(":", ".")
+    return f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{data}-{model}-{settings.averaging}"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

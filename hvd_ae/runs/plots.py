@@ -1,0 +1,92 @@
+"""The pictures of a run, drawn without a display."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_DPI = 120
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def plot_loss(rows: list[dict], loss_name: str, path: Path) -> None:
+    """Training and validation loss against epochs, on a logarithmic scale."""
+    figure = Figure(figsize=(6, 4), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) < 30 else None
+    axes.plot(epochs, [row["train_loss"] for row in rows], label="training (mean over the epoch)", marker=marker)
+    axes.plot(epochs, [row["val_loss"] for row in rows], label="validation (after the epoch)", marker=marker)
+    axes.set(xlabel="epoch", ylabel=f"{loss_name} per sample", yscale="log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def plot_reconstructions(originals: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
+    """Originals above their reconstructions, on one common scale.
+
+    Args:
+        originals, reconstructions: (samples, height, width) or (samples, height, width, channels).
+    """
+    columns = len(originals)
+    figure = Figure(figsize=(columns * 0.8, 2.0), dpi=_DPI, layout="constrained")
+    lowest, highest = float(originals.min()), float(originals.max())
+    rows = figure.subplots(2, columns, squeeze=False)
+    for axes_row, images, label in zip(rows, (originals, reconstructions), ("original", "reconstructed")):
+        for axes, image in zip(axes_row, images):
+            axes.imshow(image.squeeze(), cmap="gray", vmin=lowest, vmax=highest, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+        axes_row[0].set_ylabel(label, fontsize=7)
+    _save(figure, path)
+
+
+def plot_profiles(originals: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
+    """The same for samples that are no pictures: features as lines, original and reconstruction over each other.
+
+    Args:
+        originals, reconstructions: (samples, features).
+    """
+    figure = Figure(figsize=(8, 1.4 * len(originals)), dpi=_DPI, layout="constrained")
+    for axes, original, reconstruction in zip(figure.subplots(len(originals), squeeze=False)[:, 0], originals,
+                                              reconstructions):
+        axes.plot(original, linewidth=0.8, label="original")
+        axes.plot(reconstruction, linewidth=0.8, label="reconstructed")
+        axes.set_yticks([])
+    figure.axes[0].legend(frameon=False, fontsize=7, loc="upper right")
+    figure.axes[-1].set_xlabel("feature")
+    _save(figure, path)
+
+
+def plot_latent(codes: np.ndarray, labels: np.ndarray | None, path: Path) -> None:
+    """The codes' first two principal components, coloured by label where there are labels.
+
+    Args:
+        codes: (samples, widths of the code).
+        labels: (samples,) or None.
+    """
+    from sklearn.decomposition import PCA
+
+    codes = codes.reshape(len(codes), -1)
+    components = min(2, *codes.shape)
+    pca = PCA(components, random_state=0).fit(codes)
+    points = np.pad(pca.transform(codes), ((0, 0), (0, 2 - components)))
+    share = np.pad(np.nan_to_num(pca.explained_variance_ratio_), (0, 2 - components))
+    figure = Figure(figsize=(6, 5), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    kinds = [] if labels is None else np.unique(labels)
+    if 0 < len(kinds) <= 20:
+        for kind in kinds:
+            chosen = points[labels == kind]
+            axes.scatter(chosen[:, 0], chosen[:, 1], s=5, alpha=0.6, label=str(kind))
+        axes.legend(frameon=False, markerscale=3, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    else:
+        axes.scatter(points[:, 0], points[:, 1], s=5, alpha=0.6, c=labels, cmap="viridis")
+    axes.set(xlabel=f"first principal component ({share[0]:.0%} of the variance)",
+             ylabel=f"second ({share[1]:.0%})", title="codes of the validation samples")
+    _save(figure, path)
