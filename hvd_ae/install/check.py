@@ -1,0 +1,81 @@
+"""The proof that the installation works: a real all-reduce over two ranks, and one MPI library for all."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+from hvd_ae.install.mpi import Mpi
+from hvd_ae.install.probe import MARK
+from hvd_ae.install.steps import StepFailed, say
+
+TIMEOUT_SECONDS = 180
+RANKS = 2
+# Open MPI refuses to run as root, and to start more ranks than cores, unless told; other MPIs ignore these.
+LAUNCHER = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+
+
+def check(mpi: Mpi) -> None:
+    """Run two ranks under this MPI's mpirun and judge what they found.
+
+    Raises:
+        StepFailed: they did not start, did not finish, or did not agree.
+    """
+    say("checking: a sum over two ranks")
+    program = "from hvd_ae.install.probe import main; main()"
+    command = [str(mpi.mpirun), "-np", str(RANKS), sys.executable, "-c", program]
+    try:
+        ran = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **LAUNCHER},
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise StepFailed(
+            f"`{shlex.join(command)}` did not end within {TIMEOUT_SECONDS} s: the ranks do not meet"
+        ) from None
+    found = [json.loads(line.split(MARK)[1]) for line in ran.stdout.splitlines() if MARK in line]
+    if ran.returncode != 0 or not found:
+        print("\n".join((ran.stdout + ran.stderr).splitlines()[-25:]), file=sys.stderr)
+        raise StepFailed(f"`{shlex.join(command)}` failed with exit status {ran.returncode}")
+    problem = judge(found, mpi)
+    if problem:
+        raise StepFailed(problem)
+    say(f"two ranks agree; Horovod is linked to {found[0]['horovod'][0]}")
+
+
+def judge(found: list[dict], mpi: Mpi) -> str:
+    """One sentence about what is wrong with the ranks' answers, or an empty string."""
+    sizes = sorted((answer["rank"], answer["size"]) for answer in found)
+    if sizes != [(rank, RANKS) for rank in range(RANKS)]:
+        return (
+            f"{mpi.mpirun} started {RANKS} ranks, but Horovod sees (rank, size) {sizes}: "
+            "this mpirun does not belong to the MPI that Horovod is linked to"
+        )
+    wrong = [answer["sum"] for answer in found if answer["sum"] != RANKS * (RANKS + 1) / 2]
+    if wrong:
+        return f"the sum of 1 and 2 over two ranks came out as {wrong[0]}"
+    for answer in found:
+        if [os.path.realpath(file) for file in answer["horovod"]] != [str(mpi.library)]:
+            return (
+                f"Horovod was built for {mpi.library} but loads {answer['horovod']}: "
+                "look for another MPI in LD_LIBRARY_PATH or LD_PRELOAD"
+            )
+        if answer["mpi4py"] is None:
+            return f"mpi4py cannot be used: {answer['mpi4py_error']}; `pip install 'mpi4py>=4'`"
+        if answer["mpi4py"] != answer["horovod"] or answer["mpi4py_size"] != RANKS:
+            other = sorted(set(answer["mpi4py"]) - set(answer["horovod"])) or answer["mpi4py"]
+            return (
+                f"mpi4py loads {other[0]} but Horovod {mpi.library}: set MPI4PY_LIBMPI={mpi.library}, "
+                "or uninstall the `mpich` wheel from this environment"
+            )
+    return ""
