@@ -100,8 +100,7 @@ def edits(site_mpirun: Path | None) -> tuple[Edit, ...]:
     right_mpirun = Edit(
         MPI_RUN,
         "_MISSING_IMPL = 'Missing'\n",
-        "_MISSING_IMPL = 'Missing'\n\n"
-        f"# The mpirun of the MPI that this Horovod is linked to\n_MPIRUN = {mpirun}\n",
+        f"_MISSING_IMPL = 'Missing'\n\n# The mpirun of the MPI that this Horovod is linked to\n_MPIRUN = {mpirun}\n",
     )
     return (*COMPILATION, *LAUNCHER, right_mpirun)
 

@@ -108,9 +108,7 @@ def describe(compiler: Path) -> Mpi:
     """
     mpirun = compiler.with_name("mpirun")
     if not mpirun.is_file():
-        raise Refused(
-            f"{compiler} has no mpirun beside it: install the whole MPI, or name another (--mpi-home)"
-        )
+        raise Refused(f"{compiler} has no mpirun beside it: install the whole MPI, or name another (--mpi-home)")
     library = _library(compiler)
     asked = subprocess.run(
         [sys.executable, "-c", VERSION_PROGRAM, str(library)],

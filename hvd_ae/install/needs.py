@@ -46,9 +46,7 @@ def packages() -> None:
         raise Refused(f"Horovod needs {', '.join(missing)}: `pip install {' '.join(missing)}` first")
     setuptools = _version("setuptools")
     if int(setuptools.split(".")[0]) >= 80:
-        raise Refused(
-            f"setuptools {setuptools} is too new for Horovod's setup.py: `pip install 'setuptools<80'`"
-        )
+        raise Refused(f"setuptools {setuptools} is too new for Horovod's setup.py: `pip install 'setuptools<80'`")
 
 
 def _version(name: str) -> str:
@@ -67,15 +65,11 @@ def cmake() -> Path:
     found = shutil.which("cmake", path=str(Path(sys.executable).parent)) or shutil.which("cmake")
     if not found:
         raise Refused("cmake is missing: `pip install 'cmake<4'` puts it into this environment")
-    said = subprocess.run(
-        [found, "--version"], capture_output=True, text=True, timeout=60, check=False
-    ).stdout
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
     version = re.search(r"version (\d+)\.(\d+)", said)
     if not version or not CMAKE_RANGE[0] <= (int(version[1]), int(version[2])) < CMAKE_RANGE[1]:
         is_now = version[0] if version else "no CMake"
-        raise Refused(
-            f"{found} is {is_now}, but Horovod needs 3.13 or newer and below 4: `pip install 'cmake<4'`"
-        )
+        raise Refused(f"{found} is {is_now}, but Horovod needs 3.13 or newer and below 4: `pip install 'cmake<4'`")
     return Path(found)
 
 
@@ -103,6 +97,4 @@ def cuda() -> None:
     """
     home = os.environ.get("HOROVOD_CUDA_HOME")
     if not shutil.which("nvcc", path=str(Path(home) / "bin") if home else None):
-        raise Refused(
-            "--gpu needs nvcc: put it on the PATH, or the CUDA toolkit's folder in HOROVOD_CUDA_HOME"
-        )
+        raise Refused("--gpu needs nvcc: put it on the PATH, or the CUDA toolkit's folder in HOROVOD_CUDA_HOME")

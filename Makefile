@@ -1,0 +1,56 @@
+# make train: set everything up, then train an autoencoder on two MPI ranks.   make test: the whole test suite.
+# Everything goes into .venv beside this file. Needs Python 3.11 with venv, make and a C++ compiler; no root, no MPI.
+
+# Found before .venv/bin comes first on the PATH: an environment made by its own Python would point at itself.
+ifndef PYTHON
+PYTHON := $(shell command -v python3.11 || command -v python3)
+endif
+RANKS ?= 2
+ARGS ?=
+
+VENV := $(CURDIR)/.venv
+STAMP := $(VENV)/set-up-done
+export PATH := $(VENV)/bin:$(PATH)
+# Made by this environment's own Python, whatever the shell that calls make has activated or set.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.DELETE_ON_ERROR:
+.PHONY: help setup train test lint clean
+
+help:
+	@echo 'make train   set up, then train on two MPI ranks; the pictures are in runs/digits (ARGS="--epochs 5" changes the run)'
+	@echo 'make test    set up, then run the whole test suite'
+	@echo 'make setup   only make the environment in .venv and build Horovod for it (minutes the first time)'
+	@echo 'make lint    ruff, and shellcheck where it is installed'
+	@echo 'make clean   remove .venv and what Python left behind; runs/ stays, and the built Horovod in the cache too'
+
+setup: $(STAMP)
+
+train: $(STAMP)
+	mpirun -np $(RANKS) hvd-ae train --run-dir runs/digits $(ARGS)
+
+# In this order, because a fault in what comes first explains a failure in what comes later.
+test: $(STAMP)
+	timeout 900 python -m pytest tests/unit tests/install
+	timeout 1800 python -m pytest tests/parallel
+	timeout 1800 python -m pytest tests/end_to_end
+
+lint: $(STAMP)
+	ruff check .
+	if command -v shellcheck >/dev/null; then git ls-files -z '*.sh' .ci/run jobs | xargs -0 -r shellcheck; fi
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	find hvd_ae tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp is written last. Another list of packages or another way of building Horovod brings the environment up
+# to date in place; for another Python, `make clean` first.
+$(STAMP): setup.cfg pyproject.toml requirements/dev.txt $(wildcard hvd_ae/install/*.py)
+	@test -n '$(PYTHON)' || { echo 'No python3 found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo '$(PYTHON) is older than Python 3.11: name a newer one with make PYTHON=/path/to/python3' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import venv, ensurepip' 2>/dev/null || { echo '$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	'$(PYTHON)' -m venv '$(VENV)'
+	python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/dev.txt
+	python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	python -c 'from hvd_ae.install import install_horovod; install_horovod()'
+	@touch '$(STAMP)'
