@@ -8,6 +8,10 @@ __all__ = ["OutOfStep", "Refused", "Result", "TrainSettings", "start", "train"]
 
 def __getattr__(name: str):
     # TensorFlow takes seconds to import: not before it is needed
+    if name in __all__:
+        from hvd_ae.quiet import import_tensorflow
+
+        import_tensorflow()
     if name in ("train", "Result"):
         from hvd_ae import api
 

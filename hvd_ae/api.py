@@ -40,10 +40,11 @@ def train(settings: TrainSettings, collectives: Engine | None = None) -> Result:
         Refused: on every rank, when settings, data, model or run folder cannot be used.
         OutOfStep: on every rank, when ranks that should hold the same parameters do not.
     """
+    settings = settings.effective()
     collectives = collectives or start(settings.collectives, settings.threads)
     world = collectives.world
     run_dir = settings.run_dir or broadcast_text(collectives, default_run_dir(settings))
-    settings = dataclasses.replace(settings, collectives=collectives.name, run_dir=run_dir).effective()
+    settings = dataclasses.replace(settings, collectives=collectives.name, run_dir=run_dir)
     folder = RunFolder(run_dir)
     prepared = prepare(settings, collectives)
     together(collectives, lambda: folder.create(settings) if world.is_root else None)

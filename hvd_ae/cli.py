@@ -1,13 +1,17 @@
 """The command line: one function per command; whatever takes long to import is imported when a command runs."""
 
+import contextlib
+import functools
+import io
 import os
 import sys
+from collections.abc import Callable
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from hvd_ae.config import TrainSettings, flags_from_toml
-from hvd_ae.errors import Refused
+from hvd_ae.quiet import import_tensorflow
 from hvd_ae.world import read_launch
 
 
@@ -17,9 +21,9 @@ def train(settings: OmitArgPrefixes[TrainSettings], config: str | None = None) -
     Args:
         config: A TOML file of settings, such as a run's config.toml; flags on the command line override it.
     """
-    from hvd_ae.api import train as train_model
+    import hvd_ae
 
-    train_model(settings)
+    hvd_ae.train(settings)
     return 0
 
 
@@ -31,6 +35,7 @@ def evaluate(run: Positional[str], data: str | None = None, batch_size: int = 25
         data: Samples to judge it by [the run's own validation samples].
         batch_size: Rows in one pass through the model, per rank.
     """
+    import_tensorflow()
     from hvd_ae.inference import evaluate_run
 
     evaluate_run(run, data, batch_size)
@@ -46,6 +51,7 @@ def reconstruct(run: Positional[str], data: str, output: str, batch_size: int = 
         output: The .npy file to write, float32, one row a sample.
         batch_size: Rows in one pass through the model, per rank.
     """
+    import_tensorflow()
     from hvd_ae.inference import reconstruct_run
 
     reconstruct_run(run, data, output, batch_size)
@@ -75,29 +81,41 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 2 refused, 3 ranks out of step, 1 a fault."""
-    # TensorFlow writes a page of warnings on every rank before the first line of ours; real errors are exceptions
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    speaks = True
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        speaks = read_launch(os.environ).rank == 0
-        return tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="hvd-ae", args=_with_config(sys.argv[1:] if arguments is None else arguments),
-            description="Train autoencoders, or any Keras model, on MPI ranks.", console_outputs=speaks,
-        )
-    except Refused as refusal:
-        if "hvd_ae.collectives.failure" not in sys.modules:  # before any rank could wait for another
-            if speaks:
-                print(f"hvd-ae: {refusal}", file=sys.stderr)
-            return refusal.exit_status
-        return _end_job(refusal)
+        return _parse(arguments)()
     except Exception as error:
-        return _end_job(error)
+        from hvd_ae.collectives.failure import end_job
+
+        return end_job(error)
 
 
-def _end_job(error: Exception) -> int:
-    from hvd_ae.collectives.failure import end_job
+def _parse(arguments: list[str]) -> Callable[[], int]:
+    """The command with its arguments filled in; what is wrong with them is said by one rank.
 
-    return end_job(error)
+    Raises:
+        SystemExit: with 2 where the arguments cannot be parsed, with 0 after --help.
+    """
+    commands = {name: _deferred(command) for name, command in COMMANDS.items()}
+    silent = read_launch(os.environ).rank != 0
+    with contextlib.ExitStack() as stack:
+        if silent:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        return tyro.extras.subcommand_cli_from_dict(
+            commands, prog="hvd-ae", args=_with_config(arguments),
+            description="Train autoencoders, or any Keras model, on MPI ranks.",
+        )
+
+
+def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
+    """Takes the command's arguments now, to run it later."""
+
+    @functools.wraps(command)
+    def take_arguments(*arguments, **named):
+        return functools.partial(command, *arguments, **named)
+
+    return take_arguments
 
 
 def _with_config(arguments: list[str]) -> list[str]:

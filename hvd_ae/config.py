@@ -2,13 +2,18 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hvd_ae.errors import Refused
 
 Partition = Literal["contiguous", "strided", "shuffled", "label-skew", "reshuffled"]
 Loss = Literal["mse", "bce"]
-Engine = Literal["horovod", "mpi", "single"]
+Activation = Literal["sigmoid", "linear"]
+Scaling = Literal["none", "linear", "sqrt"]
+Slots = Literal["keep", "average", "reset"]
+Collectives = Literal["horovod", "mpi", "single"]
+_CHOICES = {"partition": Partition, "loss": Loss, "output_activation": Activation, "lr_scaling": Scaling, "slots": Slots,
+            "collectives": Collectives}
 
 # Settings that mean something to some ways of averaging only, with each way's defaults. A way that is not named
 # beside a setting refuses it, so that nobody measures a flag without effect.
@@ -36,7 +41,7 @@ class TrainSettings:
 
     model: str = "deep"
     """shallow, stacked, deep, or package.module:function, called with the shape of one sample."""
-    output_activation: Literal["sigmoid", "linear"] = "sigmoid"
+    output_activation: Activation = "sigmoid"
     """Last activation of the built-in models; sigmoid needs data within 0 to 1."""
     loss: Loss = "mse"
 
@@ -48,7 +53,7 @@ class TrainSettings:
     optimizer: str = "adam"
     """A Keras optimizer by its name: sgd, momentum, adam, adamw, rmsprop, adagrad, adadelta, adamax, nadam, lion."""
     learning_rate: float = 0.001
-    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    lr_scaling: Scaling = "none"
     """Multiply the learning rate by the number of ranks, or by its square root."""
     warmup_epochs: float = 0.0
     """Epochs over which the learning rate rises from that of one rank to the scaled one."""
@@ -58,10 +63,10 @@ class TrainSettings:
     """How ranks are kept together: gradient, parameter or none."""
     sync_every: int | None = None
     """Steps between averages [parameter: 16]."""
-    slots: Literal["keep", "average", "reset"] | None = None
+    slots: Slots | None = None
     """What an average does to the optimizer's slots [parameter: keep]."""
 
-    collectives: Engine | None = None
+    collectives: Collectives | None = None
     """Who moves the vectors [horovod where it is installed, else mpi; single for one process]."""
     threads: int | None = None
     """Threads per rank [the cores this rank may use, shared fairly with the other ranks of its node]."""
@@ -76,11 +81,13 @@ class TrainSettings:
     proof_every: int = 100
     """Steps between proofs that ranks are in step."""
 
-    def __post_init__(self):
-        _check(self)
-
     def effective(self) -> "TrainSettings":
-        """These settings with the way's and the partition's own defaults filled in."""
+        """These settings, checked, and with the way's and the partition's own defaults filled in.
+
+        Raises:
+            Refused: naming the value, the rule and the way out.
+        """
+        _check(self)
         filled = {k: v for k, v in WAY_SETTINGS[self.averaging].items() if getattr(self, k) is None}
         if self.partition == "label-skew" and self.concentration is None:
             filled["concentration"] = 0.5
@@ -88,11 +95,10 @@ class TrainSettings:
 
 
 def _check(s: TrainSettings) -> None:
-    """Refuse what can be refused without looking at data, ranks or devices.
-
-    Raises:
-        Refused: naming the value, the rule and the way out.
-    """
+    """Refuse what can be refused without looking at data, ranks or devices."""
+    for name, choices in _CHOICES.items():  # the command line has done this, a script or a TOML file has not
+        if getattr(s, name) is not None:
+            _one_of(name, getattr(s, name), get_args(choices))
     _one_of("averaging", s.averaging, WAY_SETTINGS)
     for name in ("batch_size", "epochs", "steps", "sync_every", "keep_checkpoints", "proof_every", "threads"):
         _at_least(name, getattr(s, name), 1)

@@ -3,15 +3,18 @@
 import os
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
-from hvd_ae.collectives.engine import Engine
 from hvd_ae.errors import OutOfStep, Refused
 from hvd_ae.world import read_launch
 
-_engine: Engine | None = None  # of this process, so that a failure anywhere reaches the other ranks
+if TYPE_CHECKING:  # a failure before any command runs must not import TensorFlow first
+    from hvd_ae.collectives.engine import Engine
+
+_engine: "Engine | None" = None  # of this process, so that a failure anywhere reaches the other ranks
 
 
-def watch(engine: Engine) -> None:
+def watch(engine: "Engine") -> None:
     """From now on an exception that nobody catches ends every rank, in scripts too."""
     global _engine
     _engine = engine

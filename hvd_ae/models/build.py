@@ -25,12 +25,13 @@ def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str
         return dense_autoencoder(name, sample_shape, output_activation)
     if ":" not in name:
         raise Refused(f"model={name!r} is not known: use {', '.join(WIDTHS)}, or package.module:function")
-    model = _find_function(name)(sample_shape)
+    model = find_function(name)(sample_shape)
     _check_model(name, model, sample_shape)
     return model
 
 
-def _find_function(path: str):
+def find_function(path: str):
+    """The function of "package.module:function", its module found from the current folder too."""
     module_name, _, function_name = path.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # the user's module usually lies where the job is started
@@ -72,7 +73,7 @@ def find_encoder(model: keras.Model) -> keras.Model | None:
         return None
     named = [layer for layer in layers if layer.name == "code"]
     code = named[0] if named else min(layers, key=_outputs_per_sample)
-    return keras.Model(inputs, code.output, name="encoder")
+    return keras.Model(inputs[0] if len(inputs) == 1 else inputs, code.output, name="encoder")
 
 
 def _outputs_per_sample(layer: keras.layers.Layer) -> int:

@@ -57,7 +57,6 @@ def prepare(settings: TrainSettings, collectives: Engine) -> Prepared:
     Raises:
         Refused: on every rank alike, whichever rank saw the fault.
     """
-    settings = settings.effective()
     source = load_on_all(settings, collectives)
     replica = together(collectives, lambda: _build_replica(settings, source, collectives))
     prepared = Prepared(settings, collectives, source, replica, WAYS[settings.averaging](replica, collectives, settings))

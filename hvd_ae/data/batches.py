@@ -1,0 +1,122 @@
+"""What comes next: each step's rows, and the rows of several steps read one call ahead by a thread."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from hvd_ae.data.partition import global_order, order_within, own_part, part_size, part_start
+from hvd_ae.data.samples import Samples
+from hvd_ae.world import World
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """This rank's part in an epoch."""
+
+    indices: np.ndarray  # int64: this rank's rows in the order they are used
+    my_rows: np.ndarray  # int32 (steps,): how many of them each step takes; may be 0 in the last step
+    global_rows: np.ndarray  # int32 (steps,): rows of all ranks in each step
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The rows of several steps."""
+
+    inputs: np.ndarray  # (rows of all these steps, *sample_shape)
+    my_rows: np.ndarray  # int32 (steps,)
+    global_rows: np.ndarray  # int32 (steps,)
+
+
+def plan_epoch(partition: str, samples: int, world: World, batch_size: int, seed: int, epoch: int,
+               labels: np.ndarray | None = None, concentration: float | None = None) -> EpochPlan:
+    """This rank's rows in an epoch, and the number of rows of every step: no communication, the same steps everywhere.
+
+    Kept partitions are put into a new order every epoch. In `reshuffled` the ranks' rows of a step, one rank after the
+    other, are the next `batch_size` x ranks samples of the epoch's global order; what is left for the last step is
+    dealt evenly.
+    """
+    if partition == "reshuffled":
+        return _plan_reshuffled(global_order(samples, seed, epoch), world, batch_size)
+    part = own_part(partition, samples, world.size, world.rank, seed, labels, concentration)
+    shortest, longer_ranks = divmod(samples, world.size)
+    before = np.arange(0, shortest + (longer_ranks > 0), batch_size)  # rows of a part that earlier steps have taken
+    my_rows = np.clip(len(part) - before, 0, batch_size)
+    global_rows = (longer_ranks * np.clip(shortest + 1 - before, 0, batch_size)
+                   + (world.size - longer_ranks) * np.clip(shortest - before, 0, batch_size))
+    return EpochPlan(order_within(part, seed, epoch, world.rank), my_rows.astype(np.int32), global_rows.astype(np.int32))
+
+
+def _plan_reshuffled(order: np.ndarray, world: World, batch_size: int) -> EpochPlan:
+    global_batch = batch_size * world.size
+    full, rest = divmod(len(order), global_batch)
+    mine = order[: full * global_batch].reshape(full, world.size, batch_size)[:, world.rank].ravel()
+    my_rows, global_rows = [batch_size] * full, [global_batch] * full
+    if rest:
+        start, size = part_start(rest, world.size, world.rank), part_size(rest, world.size, world.rank)
+        first = full * global_batch + start
+        mine = np.concatenate([mine, order[first : first + size]])
+        my_rows.append(size)
+        global_rows.append(rest)
+    return EpochPlan(mine, np.array(my_rows, np.int32), np.array(global_rows, np.int32))
+
+
+def plan_evaluation(samples: int, world: World) -> np.ndarray:
+    """This rank's contiguous share of rows that are only looked at; there may be none."""
+    start = part_start(samples, world.size, world.rank)
+    return np.arange(start, start + part_size(samples, world.size, world.rank))
+
+
+@contextmanager
+def chunks(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[int]) -> Iterator[Iterator[Chunk]]:
+    """The chunks from `first_step` on, each ending before the next of the steps `ends`, read one ahead by a thread.
+
+    A fault in the thread is raised where the chunk is asked for. The thread ends with the context, however it is left.
+    """
+    ready: queue.Queue = queue.Queue(maxsize=1)
+    stop = threading.Event()
+
+    def read_ahead() -> None:
+        try:
+            for chunk in _read(samples, plan, first_step, ends, stop):
+                _put(ready, chunk, stop)
+            _put(ready, None, stop)
+        except BaseException as error:
+            _put(ready, error, stop)
+
+    thread = threading.Thread(target=read_ahead, name="read ahead", daemon=True)
+    thread.start()
+    try:
+        yield _take(ready)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _read(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[int], stop) -> Iterator[Chunk]:
+    first_row, step = int(plan.my_rows[:first_step].sum()), first_step
+    for end in ends:
+        if stop.is_set():
+            return
+        rows = int(plan.my_rows[step:end].sum())
+        inputs = samples.rows(plan.indices[first_row : first_row + rows])
+        yield Chunk(inputs, plan.my_rows[step:end], plan.global_rows[step:end])
+        first_row, step = first_row + rows, end
+
+
+def _put(ready: queue.Queue, item, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            return ready.put(item, timeout=0.1)
+        except queue.Full:
+            continue
+
+
+def _take(ready: queue.Queue) -> Iterator[Chunk]:
+    while (item := ready.get()) is not None:
+        if isinstance(item, BaseException):
+            raise item
+        yield item

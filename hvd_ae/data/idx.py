@@ -1,0 +1,48 @@
+"""IDX files, the format of MNIST and Fashion-MNIST (http://yann.lecun.com/exdb/mnist/), plain or gzipped."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from hvd_ae.errors import Refused
+
+_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an IDX file, in the machine's byte order.
+
+    Raises:
+        Refused: the file is missing, truncated, corrupt, or no IDX file.
+    """
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except OSError as error:
+        reason = error.strerror or "no good gzip file"
+        raise Refused(f"{path} cannot be read ({reason}): fetch it anew") from None
+    except (EOFError, zlib.error) as error:
+        raise Refused(f"{path} is a truncated or corrupt gzip file ({error}): fetch it anew") from None
+    return _parse(content, path)
+
+
+def _parse(content: bytes, path: Path) -> np.ndarray:
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not content[3]:
+        raise Refused(f"{path} begins with {content[:4].hex()}, which is no IDX magic number (images begin with 00000803, "
+                      "labels with 00000801): fetch it anew, or give another path")
+    dimensions = content[3]
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise Refused(f"{path} ends within its header: fetch it anew")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    dtype = np.dtype(_TYPES[content[2]])
+    expected = math.prod(shape) * dtype.itemsize
+    if len(content) - header != expected:
+        raise Refused(f"{path} holds {len(content) - header} bytes of data where its header {shape} needs {expected}: "
+                      "fetch it anew")
+    return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="), copy=False)

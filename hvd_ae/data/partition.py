@@ -1,0 +1,92 @@
+"""Which samples are a rank's own: pure functions of numbers, the same on every rank without a word between them.
+
+Orders come from `numpy.random.Generator(PCG64(SeedSequence))`, whose streams NumPy keeps from version to version as a
+rule (NEP 19), so a seed means the same order on every machine of a job.
+"""
+
+import numpy as np
+
+from hvd_ae.errors import Refused
+
+_SHUFFLED, _SKEWED, _RESHUFFLED, _WITHIN = 1, 2, 3, 4  # keeps the streams of one seed apart
+
+
+def generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+def part_size(samples: int, ranks: int, rank: int) -> int:
+    """Parts differ by at most one; the first ones are the longer."""
+    return samples // ranks + (rank < samples % ranks)
+
+
+def part_start(samples: int, ranks: int, rank: int) -> int:
+    return rank * (samples // ranks) + min(rank, samples % ranks)
+
+
+def own_part(partition: str, samples: int, ranks: int, rank: int, seed: int, labels: np.ndarray | None = None,
+             concentration: float | None = None) -> np.ndarray:
+    """The samples that a rank keeps for the whole run, int64, for every partition but `reshuffled`.
+
+    Parts are disjoint, cover every sample, and differ in size by at most one (law 6).
+
+    Raises:
+        Refused: label-skew without labels.
+    """
+    start, size = part_start(samples, ranks, rank), part_size(samples, ranks, rank)
+    if partition == "contiguous":
+        return np.arange(start, start + size)
+    if partition == "strided":
+        return np.arange(rank, samples, ranks)
+    if partition == "shuffled":
+        return generator(seed, _SHUFFLED).permutation(samples)[start : start + size]
+    assert partition == "label-skew", partition
+    if labels is None:
+        raise Refused("partition='label-skew' needs labels, and these data have none: use another partition, or labels "
+                      "in NAME.labels.npy beside NAME.npy")
+    return _skewed_parts(labels, ranks, seed, concentration)[rank]
+
+
+def _skewed_parts(labels: np.ndarray, ranks: int, seed: int, concentration: float) -> list[np.ndarray]:
+    """Each rank draws its own shares of the classes from a Dirichlet distribution, and fills its quota by them.
+
+    After Hsu et al. 2019 (https://arxiv.org/abs/1909.06335), with equal quotas: a class that runs out is replaced by
+    those that are left, so the last ranks are a little less skewed than they drew.
+    """
+    random = generator(seed, _SKEWED)
+    classes, inverse = np.unique(labels, return_inverse=True)
+    pools = [random.permutation(np.flatnonzero(inverse == c)) for c in range(len(classes))]
+    left = np.array([len(pool) for pool in pools])
+    prior = left / left.sum() * len(classes)
+    parts = []
+    for rank in range(ranks):
+        shares = random.dirichlet(np.maximum(concentration * prior, 1e-6))
+        chosen = _draw(random, shares, left.copy(), part_size(len(labels), ranks, rank))
+        taken = [pool[len(pool) - n_left : len(pool) - n_left + n] for pool, n_left, n in zip(pools, left, chosen)]
+        left -= chosen
+        parts.append(np.concatenate(taken))
+    return parts
+
+
+def _draw(random: np.random.Generator, shares: np.ndarray, left: np.ndarray, quota: int) -> np.ndarray:
+    """How many of each class to take: `quota` in all, by these shares, and never more than are left."""
+    chosen = np.zeros(len(left), np.int64)
+    while quota:
+        shares = np.where(left > 0, shares, 0.0)
+        if shares.sum() < 1e-12:
+            shares = left.astype(float)
+        wanted = np.minimum(random.multinomial(quota, shares / shares.sum()), left)
+        chosen += wanted
+        left -= wanted
+        quota -= int(wanted.sum())
+    return chosen
+
+
+def global_order(samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of all samples in an epoch of `reshuffled`: a function of (seed, epoch) alone (law 5)."""
+    return generator(seed, _RESHUFFLED, epoch).permutation(samples)
+
+
+def order_within(part: np.ndarray, seed: int, epoch: int, rank: int) -> np.ndarray:
+    """A kept part in the order of this epoch."""
+    return part[generator(seed, _WITHIN, epoch, rank).permutation(len(part))]

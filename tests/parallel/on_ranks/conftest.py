@@ -1,0 +1,19 @@
+"""Tests in this folder run on every rank of a job at once: communicate first, assert after the last collective."""
+
+import os
+
+import pytest
+
+from hvd_ae.collectives.start import start
+
+
+@pytest.fixture(scope="session")
+def collectives():
+    """The engine under test, started once per process."""
+    return start(os.environ.get("HVD_AE_TEST_ENGINE"), threads=1)
+
+
+def pytest_collection_modifyitems(items):
+    # only the parent test starts these: without a launcher's say they would all run as one rank, and prove little
+    if "HVD_AE_TEST_ENGINE" not in os.environ:
+        items[:] = []

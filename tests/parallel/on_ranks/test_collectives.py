@@ -1,0 +1,139 @@
+"""One set of tests for every engine; data differ by rank, and what is expected is a formula in rank and size."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hvd_ae.collectives.agree import broadcast_text, same_on_all, together
+from hvd_ae.collectives.engine import part_sizes
+from hvd_ae.errors import Refused
+
+LENGTHS = (1, 2, 7, 1000, 100_003)
+BASE = {length: np.arange(length, dtype=np.float32) % 97 for length in LENGTHS}
+
+
+def mine(length: int, world) -> np.ndarray:
+    """Small whole numbers, so that sums are exact: (rank + 1) x (0, 1, 2, ...)."""
+    return BASE[length] * (world.rank + 1)
+
+
+def in_graph(collective):
+    """The same collective called inside tf.function, several times in a loop."""
+
+    @tf.function
+    def three_times(vector):
+        result = collective(vector)
+        for _ in tf.range(2):
+            result = collective(vector)
+        return result
+
+    return three_times
+
+
+@pytest.fixture(params=["eager", "graph"])
+def call(request):
+    return (lambda collective, vector: collective(vector).numpy()) if request.param == "eager" else (
+        lambda collective, vector: in_graph(collective)(tf.constant(vector)).numpy())
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_sum_and_mean(collectives, call, length):
+    size = collectives.world.size
+    total, mean = call(collectives.sum, mine(length, collectives.world)), call(collectives.mean, mine(length, collectives.world))
+    np.testing.assert_array_equal(total, BASE[length] * (size * (size + 1) / 2))
+    np.testing.assert_allclose(mean, BASE[length] * ((size + 1) / 2), rtol=1e-6)
+
+
+def test_sum_leaves_its_argument_alone(collectives):
+    vector = tf.constant(mine(1000, collectives.world))
+    collectives.sum(vector)
+    np.testing.assert_array_equal(vector.numpy(), mine(1000, collectives.world))
+
+
+def test_minimum_and_maximum(collectives, call):
+    rank, size = collectives.world.rank, collectives.world.size
+    values = np.array([rank, -rank, 5.0], np.float64)
+    lowest, highest = call(collectives.minimum, values), call(collectives.maximum, values)
+    np.testing.assert_array_equal(lowest, [0, 1 - size, 5])
+    np.testing.assert_array_equal(highest, [size - 1, 0, 5])
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_reduce_scatter_then_all_gather_is_the_sum(collectives, call, length):
+    world = collectives.world
+    part = call(collectives.reduce_scatter, mine(length, world))
+    whole = call(collectives.all_gather, part)
+    total = BASE[length] * (world.size * (world.size + 1) / 2)
+    first = sum(part_sizes(length, world.size)[: world.rank])
+    np.testing.assert_array_equal(part, total[first : first + part_sizes(length, world.size)[world.rank]])
+    np.testing.assert_array_equal(whole, total)
+
+
+def test_all_gather_of_parts_of_different_length(collectives, call):
+    rank, size = collectives.world.rank, collectives.world.size
+    gathered = call(collectives.all_gather, np.full(rank + 2, rank, np.int64))
+    np.testing.assert_array_equal(gathered, np.concatenate([np.full(r + 2, r) for r in range(size)]))
+
+
+def test_broadcast_from_every_root(collectives, call):
+    world = collectives.world
+    for root in range(world.size):
+        received = call(lambda vector, root=root: collectives.broadcast(vector, root), mine(1000, world))
+        np.testing.assert_array_equal(received, BASE[1000] * (root + 1))
+
+
+def test_sum_has_the_same_bits_on_every_rank_and_in_every_run(collectives):
+    numbers = np.random.default_rng(collectives.world.rank).normal(size=100_003).astype(np.float32)
+    first, again = collectives.sum(numbers), collectives.sum(numbers)
+    same = same_on_all(collectives, np.array([hash(first.numpy().tobytes()) if False else float(first.numpy().view(np.int32).astype(np.int64).sum())]))
+    np.testing.assert_array_equal(first, again)
+    assert same
+
+
+def test_mpi_adds_in_rank_order(collectives):
+    if collectives.name != "mpi":
+        return
+    size = collectives.world.size
+    ranks = [np.random.default_rng(rank).normal(size=1001).astype(np.float32) for rank in range(size)]
+    total = collectives.sum(ranks[collectives.world.rank]).numpy()
+    expected = ranks[0].copy()
+    for numbers in ranks[1:]:
+        expected += numbers
+    np.testing.assert_array_equal(total, expected)
+
+
+def test_bytes_and_seconds_are_counted(collectives):
+    size, before = collectives.world.size, collectives.traffic
+    collectives.sum(np.ones(1000, np.float32))
+    collectives.reduce_scatter(np.ones(1000, np.float32))
+    moved = collectives.traffic - before
+    assert moved.bytes_sent == int(3 * 4000 * (size - 1) / size) or abs(moved.bytes_sent - 12000 * (size - 1) / size) < 2
+    assert (moved.seconds > 0 and moved.calls == 2) if size > 1 else moved.calls in (0, 2)
+
+
+def test_all_are_refused_with_the_words_of_the_lowest(collectives):
+    def attempt():
+        if collectives.world.rank >= collectives.world.size - 2:
+            raise Refused(f"rank {collectives.world.rank} says no")
+
+    with pytest.raises(Refused) as refusal:
+        together(collectives, attempt)
+    assert str(refusal.value) == f"rank {max(0, collectives.world.size - 2)} says no"
+    assert refusal.value.agreed
+
+
+def test_text_reaches_every_rank(collectives):
+    last = collectives.world.size - 1
+    assert broadcast_text(collectives, f"schön von {collectives.world.rank}", last) == f"schön von {last}"
+
+
+def test_barrier_waits_for_the_slowest(collectives):
+    import time
+
+    world, delay = collectives.world, 0.3
+    collectives.barrier()
+    started = time.monotonic()
+    if world.rank == world.size - 1:
+        time.sleep(delay)
+    collectives.barrier()
+    assert time.monotonic() - started >= delay * 0.9
