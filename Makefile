@@ -51,6 +51,6 @@ $(STAMP): setup.cfg pyproject.toml requirements/dev.txt $(wildcard hvd_ae/instal
 	@'$(PYTHON)' -c 'import venv, ensurepip' 2>/dev/null || { echo '$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
 	'$(PYTHON)' -m venv '$(VENV)'
 	python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/dev.txt
-	python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	python -c 'from hvd_ae.install import install_horovod; install_horovod()'
+	python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	hvd-ae install-horovod
 	@touch '$(STAMP)'
