@@ -75,6 +75,9 @@ LAUNCHER = (
     # With `exec`, a signal sent to horovodrun reaches mpirun; without it, only the shell around mpirun.
     Edit(MPI_RUN, "'mpirun {basic_args} '\n", "'exec {mpirun} {basic_args} '\n"),
     Edit(MPI_RUN, ".format(basic_args=basic_args,\n", ".format(mpirun=_MPIRUN, basic_args=basic_args,\n"),
+    # Hydra's labels (-l) go in front of every write, not of every line: tracebacks and progress bars come out
+    # as "[1]  [1]  [1] ^^^".
+    Edit(MPI_RUN, "basic_args = '-l' if impi_or_mpich", "basic_args = '' if impi_or_mpich"),
     # Horovod asks itself whether it was built with MPI by importing TensorFlow in another process: 4 seconds
     # and a page of messages before every run.
     Edit(
