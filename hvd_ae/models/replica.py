@@ -58,13 +58,13 @@ class Replica:
 
     @property
     def vectors(self) -> dict[str, tf.Variable]:
-        """Everything that training changes, by name: parameters, buffers, slot_*, count_* and seed_*."""
+        """Everything that training changes: parameters, buffers, slot_*, count_* (the optimizer's scalars) and seed_*."""
         vectors = {"parameters": self.vector, "buffers": self.buffers}
         vectors |= {f"seed_{position}": counter for position, counter in enumerate(self.counters)}
-        for variable in self.optimizer.variables:
+        for position, variable in enumerate(self.optimizer.variables):  # not all of them have names of their own
             kind = "slot" if variable.shape == self.parameters.shape else "count"
             if variable.name != "learning_rate":  # a setting, which a resumed run may change
-                vectors[f"{kind}_{variable.name}"] = variable.value
+                vectors[f"{kind}_{position}"] = variable.value
         return vectors
 
     def gradient(self, batch: Batch, divisor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,0 +1,198 @@
+"""The laws of averaging, on every engine: ranks together against one process with the same samples."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hvd_ae.averaging.gradient import Gradient
+from hvd_ae.averaging.proof import checksum
+from hvd_ae.collectives.agree import same_on_all
+from hvd_ae.config import TrainSettings
+from hvd_ae.errors import OutOfStep, Refused
+from hvd_ae.training import pace
+from hvd_ae.training.checkpoint import restore_newest, save
+from hvd_ae.training.loop import Loop
+from hvd_ae.training.position import Position
+from hvd_ae.training.prepare import prepare
+from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, train
+
+ALL_KEPT = ("contiguous", "strided", "shuffled", "label-skew")
+NORMALISED = "tests.parallel.on_ranks.models:normalised"
+
+
+def assert_same_bytes(collectives, prepared):
+    sums = np.array([checksum(vector) for vector in prepared.way.shared_vectors().values()], np.int64)
+    assert same_on_all(collectives, sums)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "rmsprop", "adadelta"])
+def test_law_1_ranks_times_batch_is_one_large_batch(collectives, optimizer):
+    rate = 0.01 if optimizer in ("adam", "rmsprop") else 0.5
+    options = {"optimizer": optimizer, "learning_rate": rate}
+    together, reports = train(collectives, batch_size=6, **options)
+    single, expected = alone(batch_size=6 * collectives.world.size, **options)
+    start = alone(epochs=3, steps=1, learning_rate=1e-9)[0]
+    moved = np.abs(parameters(single) - parameters(start)).max()
+    np.testing.assert_allclose(parameters(together), parameters(single), atol=1e-4 * max(moved, 0.01))
+    for ours, theirs in zip(reports, expected, strict=True):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-4)
+        assert ours.val_mse == pytest.approx(theirs.val_mse, rel=1e-4)
+        assert ours.samples == theirs.samples
+
+
+@pytest.mark.parametrize("partition", [*ALL_KEPT, "reshuffled"])
+def test_law_2_sgd_with_parameters_averaged_every_step_is_gradient_averaging(collectives, partition):
+    by_gradient, _ = train(collectives, partition=partition)
+    by_parameter, _ = train(collectives, partition=partition, averaging="parameter", sync_every=1)
+    np.testing.assert_allclose(parameters(by_parameter), parameters(by_gradient), atol=2e-6)
+
+
+@pytest.mark.parametrize("slots", ["keep", "average", "reset"])
+def test_law_3_ranks_hold_the_same_bytes_after_an_average(collectives, slots):
+    # 4 steps: the last period is cut short, and settled all the same
+    prepared, reports = train(collectives, averaging="parameter", sync_every=4, slots=slots, optimizer="adam",
+                              learning_rate=0.01)
+    assert_same_bytes(collectives, prepared)
+    assert all(report.in_sync is True for report in reports)
+    if collectives.world.size > 1:
+        assert reports[0].drift > 0  # data differ by rank, so the ranks did drift apart in between
+    momentum = prepared.replica.slots[0].numpy()
+    same = same_on_all(collectives, np.array([checksum(tf.constant(momentum))], np.int64))
+    assert same == (slots != "keep" or collectives.world.size == 1)
+    if slots == "reset":
+        assert not momentum.any()
+
+
+def test_law_3_without_averaging_ranks_do_differ(collectives):
+    prepared, reports = train(collectives, averaging="none")
+    same = same_on_all(collectives, np.array([checksum(prepared.replica.vector)], np.int64))
+    assert same == (collectives.world.size == 1)
+    assert reports[-1].in_sync is None
+
+
+@pytest.mark.parametrize("partition", ALL_KEPT)
+def test_law_7_means_are_means_over_samples(collectives, partition):
+    """One epoch at a learning rate that moves nothing: the mean loss is that of all samples, whoever holds them."""
+    _, [ours] = train(collectives, partition=partition, epochs=1, learning_rate=1e-12)
+    _, [theirs] = alone(epochs=1, learning_rate=1e-12, batch_size=1000)
+    assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-5)
+    assert ours.val_mse == pytest.approx(theirs.val_mse, rel=1e-5)
+
+
+def test_fewer_validation_samples_than_ranks(collectives):
+    _, [ours] = train(collectives, data="synthetic:19x4x5", epochs=1, learning_rate=1e-12)  # one validation sample
+    _, [theirs] = alone(data="synthetic:19x4x5", epochs=1, learning_rate=1e-12)
+    assert ours.val_mse == pytest.approx(theirs.val_mse, rel=1e-5)
+
+
+def test_batch_normalisation_and_dropout(collectives):
+    """Moving statistics are averaged over samples; dropout's seeds are each rank's own; an empty batch harms nothing."""
+    prepared, reports = train(collectives, model=NORMALISED, batch_size=2, partition="contiguous")
+    assert_same_bytes(collectives, prepared)
+    assert np.isfinite(prepared.replica.buffers.numpy()).all()
+    assert np.isfinite([report.val_mse for report in reports]).all()
+    seeds = collectives.all_gather(prepared.replica.counters[0].numpy().astype(np.int64)).numpy()
+    assert len(set(map(tuple, seeds.reshape(collectives.world.size, -1)))) == collectives.world.size
+
+
+@pytest.mark.parametrize("changes", [
+    {"averaging": "gradient", "optimizer": "adam", "learning_rate": 0.01, "model": NORMALISED},
+    {"averaging": "parameter", "sync_every": 2, "optimizer": "momentum", "partition": "shuffled"},
+    {"averaging": "parameter", "sync_every": 3, "slots": "average", "optimizer": "adam"},
+    {"averaging": "none", "optimizer": "nadam", "learning_rate": 0.01},
+], ids=["gradient", "parameter", "slots averaged", "none"])
+@pytest.mark.parametrize("steps", [4, 9])
+def test_law_4_a_resumed_run_equals_an_uninterrupted_one(collectives, tmp_path_factory, monkeypatch, changes, steps):
+    """Stopped at a step within an epoch, or after one, and gone on from the checkpoint: the same bits."""
+    monkeypatch.setattr(pace, "_STEPS_PER_CALL", 1)  # so that the uninterrupted run can be settled at that step too
+    folder = shared_folder(collectives, tmp_path_factory)
+    stopped = prepare(settings(steps=steps, **changes), collectives)
+    loop = Loop(stopped, Position())
+    for _ in loop.run():
+        pass
+    save(stopped, loop.position, folder, keep=2)
+
+    resumed = prepare(settings(**changes), collectives)
+    position, bad = restore_newest(resumed, folder)
+    assert position.step == steps and not bad
+    resumed_reports = [p.report for p in Loop(resumed, position).run() if p.report]
+
+    whole = prepare(settings(**changes), collectives)
+    loop = Loop(whole, Position())
+    reports = []
+    for progress in loop.run():
+        reports.append(progress.report)
+        if progress.position.step == steps:
+            whole.way.settle()  # a checkpoint settles the ranks, as in the run that was stopped
+    for name, vector in whole.way.vectors.items():
+        np.testing.assert_array_equal(resumed.way.vectors[name].numpy(), vector.numpy(), err_msg=name)
+    last = [report for report in reports if report][-1]
+    assert resumed_reports[-1].samples == last.samples
+    assert resumed_reports[-1].train_loss == pytest.approx(last.train_loss, rel=1e-12)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(collectives, tmp_path_factory):
+    folder = shared_folder(collectives, tmp_path_factory)
+    prepared = prepare(settings(epochs=2, optimizer="adam"), collectives)
+    loop = Loop(prepared, Position())
+    for progress in loop.run():
+        if progress.report:
+            save(prepared, progress.position, folder, keep=2)
+    newest = sorted(folder.iterdir())[-1]
+    if collectives.world.is_root:
+        content = bytearray((newest / "parameters.npy").read_bytes())
+        content[-5] ^= 1
+        (newest / "parameters.npy").write_bytes(content)
+    collectives.barrier()
+    position, bad = restore_newest(prepared, folder)
+    assert position.epoch == 1 and len(bad) == 1
+    if collectives.world.is_root:
+        assert "parameters.npy" in bad[0]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(collectives, tmp_path_factory):
+    folder = shared_folder(collectives, tmp_path_factory)
+    prepared = prepare(settings(epochs=1), collectives)
+    save(prepared, Position(step=1), folder, keep=1)
+    other = prepare(settings(epochs=1, batch_size=5), collectives)
+    with pytest.raises(Refused, match="batch_size=6, but now batch_size=5"):
+        restore_newest(other, folder)
+
+
+def test_the_proof_names_the_rank_that_differs(collectives, monkeypatch):
+    """A single bit on a single rank, put there behind the averaging's back."""
+    if collectives.world.size < 2:
+        return
+    odd = collectives.world.size - 1
+    prepared = prepare(settings(epochs=1, proof_every=2), collectives)
+    original = Gradient.step
+
+    def with_a_fault(self, batch):
+        loss_sum = original(self, batch)
+        if collectives.world.rank == odd:
+            self.replica.vector.assign(tf.tensor_scatter_nd_add(self.replica.vector, [[7]], [1e-6]))
+        return loss_sum
+
+    monkeypatch.setattr(Gradient, "step", with_a_fault)
+    with pytest.raises(OutOfStep) as failure:
+        for _ in Loop(prepared, Position()).run():
+            pass
+    assert "at step 1" in str(failure.value) or "at step 2" in str(failure.value)
+    if collectives.world.size > 2:
+        assert f"rank {odd} of {collectives.world.size}" in str(failure.value)
+
+
+def settings(**changes) -> TrainSettings:
+    return TrainSettings(**{**SETTINGS, **changes}).effective()
+
+
+def shared_folder(collectives, tmp_path_factory):
+    """One folder for all ranks, made by the root."""
+    from pathlib import Path
+
+    from hvd_ae.collectives.agree import broadcast_text
+
+    own = str(tmp_path_factory.mktemp("checkpoints")) if collectives.world.is_root else ""
+    return Path(broadcast_text(collectives, own))
