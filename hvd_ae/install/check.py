@@ -55,27 +55,31 @@ def check(mpi: Mpi) -> None:
 
 def judge(found: list[dict], mpi: Mpi) -> str:
     """One sentence about what is wrong with the ranks' answers, or an empty string."""
-    sizes = sorted((answer["rank"], answer["size"]) for answer in found)
-    if sizes != [(rank, RANKS) for rank in range(RANKS)]:
+    problem = next(filter(None, (_libraries(answer, mpi) for answer in found)), "")
+    if problem:
+        return problem
+    seen = sorted((answer["rank"], answer["size"]) for answer in found)
+    if seen != [(rank, RANKS) for rank in range(RANKS)]:
         return (
-            f"{mpi.mpirun} started {RANKS} ranks, but Horovod sees (rank, size) {sizes}: "
+            f"{mpi.mpirun} started {RANKS} ranks, but Horovod sees (rank, size) {seen}: "
             "this mpirun does not belong to the MPI that Horovod is linked to"
         )
     wrong = [answer["sum"] for answer in found if answer["sum"] != RANKS * (RANKS + 1) / 2]
-    if wrong:
-        return f"the sum of 1 and 2 over two ranks came out as {wrong[0]}"
-    for answer in found:
-        if [os.path.realpath(file) for file in answer["horovod"]] != [str(mpi.library)]:
-            return (
-                f"Horovod was built for {mpi.library} but loads {answer['horovod']}: "
-                "look for another MPI in LD_LIBRARY_PATH or LD_PRELOAD"
-            )
-        if answer["mpi4py"] is None:
-            return f"mpi4py cannot be used: {answer['mpi4py_error']}; `pip install 'mpi4py>=4'`"
-        if answer["mpi4py"] != answer["horovod"] or answer["mpi4py_size"] != RANKS:
-            other = sorted(set(answer["mpi4py"]) - set(answer["horovod"])) or answer["mpi4py"]
-            return (
-                f"mpi4py loads {other[0]} but Horovod {mpi.library}: set MPI4PY_LIBMPI={mpi.library}, "
-                "or uninstall the `mpich` wheel from this environment"
-            )
+    return f"the sum of 1 and 2 over two ranks came out as {wrong[0]}" if wrong else ""
+
+
+def _libraries(answer: dict, mpi: Mpi) -> str:
+    """What is wrong with the MPI libraries that one rank has loaded, or an empty string."""
+    if answer["mpi4py"] is None:
+        return f"mpi4py cannot be used: {answer['mpi4py_error']}; `pip install 'mpi4py>=4'`"
+    if [os.path.realpath(file) for file in answer["horovod"]] != [str(mpi.library)]:
+        return (
+            f"Horovod was built for {mpi.library} but loads {', '.join(answer['horovod']) or 'none'}: "
+            "look for another MPI in LD_LIBRARY_PATH, LD_PRELOAD or MPI4PY_LIBMPI"
+        )
+    if answer["mpi4py"] != answer["horovod"]:
+        return (
+            f"mpi4py loads {', '.join(answer['mpi4py'])} but Horovod {mpi.library}: "
+            f"set MPI4PY_LIBMPI={mpi.library}, or uninstall the `mpich` wheel from this environment"
+        )
     return ""
