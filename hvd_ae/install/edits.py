@@ -72,6 +72,12 @@ LAUNCHER = (
     # MPICH from 4.0 on says only "HYDRA build details".
     Edit(MPI_RUN, "elif 'MPICH' in output:\n", "elif 'MPICH' in output or 'HYDRA' in output:\n"),
     Edit(MPI_RUN, "    command = 'mpirun --version'\n", "    command = _MPIRUN + ' --version'\n"),
+    # Open MPI 5 takes long options only with two dashes: it ran a program called `none`. Hydra takes both.
+    Edit(
+        MPI_RUN,
+        "_NO_BINDING_ARGS = ['-bind-to none', '-map-by slot']",
+        "_NO_BINDING_ARGS = ['--bind-to none', '--map-by slot']",
+    ),
     # With `exec`, a signal sent to horovodrun reaches mpirun; without it, only the shell around mpirun.
     Edit(MPI_RUN, "'mpirun {basic_args} '\n", "'exec {mpirun} {basic_args} '\n"),
     Edit(MPI_RUN, ".format(basic_args=basic_args,\n", ".format(mpirun=_MPIRUN, basic_args=basic_args,\n"),
