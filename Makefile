@@ -37,7 +37,7 @@ test: $(STAMP)
 
 lint: $(STAMP)
 	ruff check .
-	if command -v shellcheck >/dev/null; then git ls-files -z '*.sh' .ci/run jobs | xargs -0 -r shellcheck; fi
+	if command -v shellcheck >/dev/null; then git ls-files -z '*.sh' '*.sbatch' .ci/run | xargs -0 -r shellcheck; fi
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

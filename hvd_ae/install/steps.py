@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 SECONDS_BETWEEN_LINES = 20.0
-LAST_LINES = 25
+LAST_LINES = 15
+FIRST_ERRORS = 10
+ERROR = re.compile(r"(^|[\s:])(fatal )?error[:\s]|CMake Error|\w(Error|Exception):|command not found", re.IGNORECASE)
 
 
 class StepFailed(SystemExit):
@@ -59,7 +61,13 @@ def _percentage(log: Path) -> str:
     return f", {found[-1]} % compiled" if found else ""
 
 
-def last_lines(log: Path, lines: int = LAST_LINES) -> str:
-    """The end of a log file, each line cut at 300 characters (a compiler's command line has thousands)."""
-    text = log.read_text(encoding="utf-8", errors="replace")
-    return "\n".join(line[:300] for line in text.splitlines()[-lines:])
+def last_lines(log: Path) -> str:
+    """What a log says about its failure: its first errors, then its end; lines are cut at 300 characters.
+
+    Its end alone is not enough: a compiler's message stands hundreds of lines above what make, CMake, setuptools
+    and pip say about it afterwards.
+    """
+    lines = [line[:300] for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    above, end = lines[:-LAST_LINES], lines[-LAST_LINES:]
+    errors = [line for line in above if ERROR.search(line)][:FIRST_ERRORS]
+    return "\n".join([*errors, "...", *end] if errors else end)

@@ -51,6 +51,16 @@ def test_a_failed_step_shows_the_end_of_its_output_the_log_and_one_sentence(tmp_
     assert "line 50" not in shown
 
 
+def test_a_compilers_message_far_above_the_end_is_shown(tmp_path):
+    log = tmp_path / "log"
+    message = "mpi_ops.cc:12:10: fatal error: tensorflow/core/x.h: No such file or directory"
+    log.write_text("\n".join(["Building mpi_ops_error.o", message, *["noise"] * 200, "exit status 1"]))
+    shown = steps.last_lines(log).splitlines()
+    assert shown[:2] == [message, "..."]
+    assert shown[-1] == "exit status 1"
+    assert len(shown) == 2 + steps.LAST_LINES
+
+
 def test_a_command_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(steps.StepFailed, match="^it did not work: cannot start /nowhere/x: No such file"):
         steps.run_step("it did not work", ["/nowhere/x"], tmp_path / "a.log")
