@@ -59,6 +59,12 @@ def test_a_launcher_that_fails_shows_its_last_words(tmp_path, capsys):
     assert "no hosts" in capsys.readouterr().err
 
 
+def test_good_answers_do_not_excuse_a_bad_exit_status(tmp_path):
+    lines = "\n".join(MARK + json.dumps(answer) for answer in answers())
+    with pytest.raises(StepFailed, match="failed with exit status 9"):
+        check.check(launcher(tmp_path, f"print({lines!r}); raise SystemExit(9)"))
+
+
 def test_a_launcher_that_hangs_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "TIMEOUT_SECONDS", 0.2)
     with pytest.raises(StepFailed, match="the ranks do not meet"):
