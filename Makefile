@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .PHONY: help setup train test lint clean
 
 help:
-	@echo 'make train   set up, then train on two MPI ranks; the pictures are in runs/digits (ARGS="--epochs 5" changes the run)'
+	@echo 'make train   set up, then train on two MPI ranks; the pictures are in the folder named at the end (ARGS="--epochs 5" changes the run)'
 	@echo 'make test    set up, then run the whole test suite'
 	@echo 'make setup   only make the environment in .venv and build Horovod for it (minutes the first time)'
 	@echo 'make lint    ruff, and shellcheck where it is installed'
@@ -27,7 +27,7 @@ help:
 setup: $(STAMP)
 
 train: $(STAMP)
-	mpirun -np $(RANKS) hvd-ae train --run-dir runs/digits $(ARGS)
+	mpirun -np $(RANKS) hvd-ae train --model shallow --batch-size 16 --epochs 60 $(ARGS)
 
 # In this order, because a fault in what comes first explains a failure in what comes later.
 test: $(STAMP)

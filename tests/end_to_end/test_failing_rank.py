@@ -1,0 +1,78 @@
+"""One failed rank ends the whole job, promptly, with the right words and exit status."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.launch import BIN, HVD_AE, mpirun
+
+# A model that trains for hours, unless something goes wrong.
+ENDLESS = ["train", "--data", "synthetic:4000x64", "--model", "shallow", "--epochs", "1000000", "--checkpoint-every", "0"]
+
+RAISES = '''
+import sys
+import hvd_ae
+from hvd_ae.training.loop import Loop
+
+original = Loop._epoch
+
+def fails_on_rank_1(self, clock):
+    if self.position.epoch == 2 and self._p.collectives.world.rank == 1:
+        raise RuntimeError("the disk of rank 1 is on fire")
+    yield from original(self, clock)
+
+Loop._epoch = fails_on_rank_1
+hvd_ae.train(hvd_ae.TrainSettings(data="synthetic:4000x64", model="shallow", epochs=1000000, run_dir=sys.argv[1],
+                                  collectives=sys.argv[2]))
+'''
+
+
+@pytest.mark.parametrize("collectives", ["horovod", "mpi"])
+def test_an_exception_on_one_rank_ends_all_with_its_traceback(tmp_path, collectives):
+    script = tmp_path / "fails.py"
+    script.write_text(RAISES)
+    started = time.monotonic()
+    ended = mpirun(3, sys.executable, str(script), str(tmp_path / "run"), collectives, timeout=90)
+    assert ended.returncode == 1
+    assert "rank 1 of 3 failed" in ended.stderr
+    assert "RuntimeError: the disk of rank 1 is on fire" in ended.stderr
+    assert ended.stderr.count("Traceback") == 1
+    assert time.monotonic() - started < 60, "the job should end within 30 s of the failure, start-up apart"
+
+
+@pytest.mark.parametrize("collectives", ["horovod", "mpi"])
+def test_a_killed_rank_ends_all_within_30_seconds(tmp_path, collectives):
+    run_dir = tmp_path / "run"
+    job = subprocess.Popen(
+        [str(BIN / "mpirun"), "-np", "3", HVD_AE, *ENDLESS, "--run-dir", str(run_dir), "--collectives", collectives],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until(lambda: (run_dir / "metrics.jsonl").exists(), 90)  # training is under way
+        ranks = [p for p in psutil.Process(job.pid).children(recursive=True) if is_rank(p)]
+        assert len(ranks) == 3
+        killed = time.monotonic()
+        os.kill(ranks[1].pid, signal.SIGKILL)
+        status = job.wait(timeout=60)
+        assert time.monotonic() - killed < 30
+        assert status != 0
+        wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in ranks), 10)
+    finally:
+        if job.poll() is None:
+            os.killpg(job.pid, signal.SIGKILL)
+
+
+def is_rank(process: psutil.Process) -> bool:
+    command = process.cmdline()
+    return HVD_AE in command and "mpirun" not in command[0] and "hydra" not in command[0]
+
+
+def wait_until(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        time.sleep(0.1)
