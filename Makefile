@@ -8,9 +8,8 @@ endif
 RANKS ?= 2
 ARGS ?=
 
-VENV := $(CURDIR)/.venv
-STAMP := $(VENV)/set-up-done
-export PATH := $(VENV)/bin:$(PATH)
+STAMP := .venv/set-up-done
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Made by this environment's own Python, whatever the shell that calls make has activated or set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
@@ -49,8 +48,8 @@ $(STAMP): setup.cfg pyproject.toml requirements/dev.txt $(wildcard hvd_ae/instal
 	@test -n '$(PYTHON)' || { echo 'No python3 found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo '$(PYTHON) is older than Python 3.11: name a newer one with make PYTHON=/path/to/python3' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import venv, ensurepip' 2>/dev/null || { echo '$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
-	'$(PYTHON)' -m venv '$(VENV)'
+	'$(PYTHON)' -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/dev.txt
 	python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	hvd-ae install-horovod
-	@touch '$(STAMP)'
+	@touch $(STAMP)
