@@ -1,10 +1,10 @@
 """What comes next: each step's rows, and the rows of several steps read one call ahead by a thread."""
 
-import queue
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,7 +47,8 @@ def plan_epoch(partition: str, samples: int, world: World, batch_size: int, seed
     my_rows = np.clip(len(part) - before, 0, batch_size)
     global_rows = (longer_ranks * np.clip(shortest + 1 - before, 0, batch_size)
                    + (world.size - longer_ranks) * np.clip(shortest - before, 0, batch_size))
-    return EpochPlan(order_within(part, seed, epoch, world.rank), my_rows.astype(np.int32), global_rows.astype(np.int32))
+    order = order_within(part, seed, epoch, world.rank)
+    return EpochPlan(order, my_rows.astype(np.int32), global_rows.astype(np.int32))
 
 
 def _plan_reshuffled(order: np.ndarray, world: World, batch_size: int) -> EpochPlan:
@@ -74,49 +75,26 @@ def plan_evaluation(samples: int, world: World) -> np.ndarray:
 def chunks(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[int]) -> Iterator[Iterator[Chunk]]:
     """The chunks from `first_step` on, each ending before the next of the steps `ends`, read one ahead by a thread.
 
-    A fault in the thread is raised where the chunk is asked for. The thread ends with the context, however it is left.
+    Two chunks are in memory at a time. A fault in the thread is raised where its chunk is asked for. The thread ends
+    with the context, however it is left.
     """
-    ready: queue.Queue = queue.Queue(maxsize=1)
-    stop = threading.Event()
-
-    def read_ahead() -> None:
-        try:
-            for chunk in _read(samples, plan, first_step, ends, stop):
-                _put(ready, chunk, stop)
-            _put(ready, None, stop)
-        except BaseException as error:
-            _put(ready, error, stop)
-
-    thread = threading.Thread(target=read_ahead, name="read ahead", daemon=True)
-    thread.start()
-    try:
-        yield _take(ready)
-    finally:
-        stop.set()
-        thread.join()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
+        yield _read_ahead(reader, samples, plan, first_step, ends)
 
 
-def _read(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[int], stop) -> Iterator[Chunk]:
-    first_row, step = int(plan.my_rows[:first_step].sum()), first_step
-    for end in ends:
-        if stop.is_set():
-            return
-        rows = int(plan.my_rows[step:end].sum())
-        inputs = samples.rows(plan.indices[first_row : first_row + rows])
-        yield Chunk(inputs, plan.my_rows[step:end], plan.global_rows[step:end])
-        first_row, step = first_row + rows, end
+def _read_ahead(reader: ThreadPoolExecutor, samples: Samples, plan: EpochPlan, first_step: int,
+                ends: Sequence[int]) -> Iterator[Chunk]:
+    ahead = None
+    for step, end in pairwise([first_step, *ends]):
+        following = reader.submit(_read, samples, plan, step, end)
+        if ahead is not None:
+            yield ahead.result()
+        ahead = following
+    if ahead is not None:
+        yield ahead.result()
 
 
-def _put(ready: queue.Queue, item, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            return ready.put(item, timeout=0.1)
-        except queue.Full:
-            continue
-
-
-def _take(ready: queue.Queue) -> Iterator[Chunk]:
-    while (item := ready.get()) is not None:
-        if isinstance(item, BaseException):
-            raise item
-        yield item
+def _read(samples: Samples, plan: EpochPlan, step: int, end: int) -> Chunk:
+    first = int(plan.my_rows[:step].sum())
+    rows = int(plan.my_rows[step:end].sum())
+    return Chunk(samples.rows(plan.indices[first : first + rows]), plan.my_rows[step:end], plan.global_rows[step:end])

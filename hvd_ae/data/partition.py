@@ -1,7 +1,8 @@
 """Which samples are a rank's own: pure functions of numbers, the same on every rank without a word between them.
 
-Orders come from `numpy.random.Generator(PCG64(SeedSequence))`, whose streams NumPy keeps from version to version as a
-rule (NEP 19), so a seed means the same order on every machine of a job.
+Orders come from `numpy.random.Generator(PCG64(SeedSequence))`. NumPy promises the same bits of PCG64 for ever, but may
+change in a new version what `permutation` makes of them (NEP 19): all ranks of a job, and a run that is resumed, want
+one NumPy version. A test holds the orders of today, so that such a change is seen.
 """
 
 import numpy as np
@@ -11,8 +12,9 @@ from hvd_ae.errors import Refused
 _SHUFFLED, _SKEWED, _RESHUFFLED, _WITHIN = 1, 2, 3, 4  # keeps the streams of one seed apart
 
 
-def generator(*key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """Random numbers that depend on the seed and the key alone, each key having a stream of its own."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
 
 
 def part_size(samples: int, ranks: int, rank: int) -> int:
@@ -51,7 +53,8 @@ def _skewed_parts(labels: np.ndarray, ranks: int, seed: int, concentration: floa
     """Each rank draws its own shares of the classes from a Dirichlet distribution, and fills its quota by them.
 
     After Hsu et al. 2019 (https://arxiv.org/abs/1909.06335), with equal quotas: a class that runs out is replaced by
-    those that are left, so the last ranks are a little less skewed than they drew.
+    those that are left, so the last ranks take what the others leave. The prior is the classes' own frequency times
+    their number: `concentration` is that of each class, where all are equally frequent.
     """
     random = generator(seed, _SKEWED)
     classes, inverse = np.unique(labels, return_inverse=True)
@@ -60,24 +63,24 @@ def _skewed_parts(labels: np.ndarray, ranks: int, seed: int, concentration: floa
     prior = left / left.sum() * len(classes)
     parts = []
     for rank in range(ranks):
-        shares = random.dirichlet(np.maximum(concentration * prior, 1e-6))
-        chosen = _draw(random, shares, left.copy(), part_size(len(labels), ranks, rank))
+        chosen = _draw(random, np.maximum(concentration * prior, 1e-6), left, part_size(len(labels), ranks, rank))
         taken = [pool[len(pool) - n_left : len(pool) - n_left + n] for pool, n_left, n in zip(pools, left, chosen)]
         left -= chosen
         parts.append(np.concatenate(taken))
     return parts
 
 
-def _draw(random: np.random.Generator, shares: np.ndarray, left: np.ndarray, quota: int) -> np.ndarray:
-    """How many of each class to take: `quota` in all, by these shares, and never more than are left."""
+def _draw(random: np.random.Generator, alphas: np.ndarray, left: np.ndarray, quota: int) -> np.ndarray:
+    """How many of each class to take: `quota` in all, by shares of Dirichlet(alphas), and never more than are left."""
     chosen = np.zeros(len(left), np.int64)
+    shares = random.dirichlet(alphas)
     while quota:
-        shares = np.where(left > 0, shares, 0.0)
-        if shares.sum() < 1e-12:
-            shares = left.astype(float)
-        wanted = np.minimum(random.multinomial(quota, shares / shares.sum()), left)
+        is_left = chosen < left
+        shares[~is_left] = 0.0
+        if shares.sum() < 1e-12:  # all the classes it would have: draw anew among the others
+            shares[is_left] = random.dirichlet(alphas[is_left])
+        wanted = np.minimum(random.multinomial(quota, shares / shares.sum()), left - chosen)
         chosen += wanted
-        left -= wanted
         quota -= int(wanted.sum())
     return chosen
 

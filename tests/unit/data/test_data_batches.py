@@ -1,0 +1,157 @@
+"""Which rows each step takes, on all ranks together, and the thread that reads them ahead."""
+
+import itertools
+import threading
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from hvd_ae.data.batches import chunks, plan_epoch, plan_evaluation
+from hvd_ae.data.partition import global_order
+from hvd_ae.data.samples import Samples
+from hvd_ae.world import World
+
+PARTITIONS = ("contiguous", "strided", "shuffled", "label-skew", "reshuffled")
+SIZES = [(1, 1, 1), (10, 3, 4), (10, 3, 3), (12, 3, 4), (13, 4, 3), (100, 7, 5), (7, 7, 2), (50, 2, 1000), (97, 8, 4)]
+
+
+def plans_of_all_ranks(partition, samples, ranks, batch_size, seed=0, epoch=0):
+    labels = np.arange(samples) % 3
+    return [plan_epoch(partition, samples, World(rank, ranks), batch_size, seed, epoch, labels, 0.5)
+            for rank in range(ranks)]
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+@pytest.mark.parametrize(("samples", "ranks", "batch_size"), SIZES)
+def test_every_sample_once_in_the_same_number_of_steps_on_every_rank(partition, samples, ranks, batch_size):
+    plans = plans_of_all_ranks(partition, samples, ranks, batch_size)
+    assert sorted(np.concatenate([plan.indices for plan in plans])) == list(range(samples))
+    largest_part = -(-samples // ranks)
+    assert {len(plan.my_rows) for plan in plans} == {-(-largest_part // batch_size)}
+    for plan in plans:
+        assert plan.my_rows.sum() == len(plan.indices)
+        assert plan.my_rows.max() <= batch_size
+        assert np.all(plan.my_rows[:-1] == batch_size)  # only the last step is partial
+        assert np.array_equal(plan.global_rows, sum(other.my_rows for other in plans))
+        assert plan.my_rows.dtype == plan.global_rows.dtype == np.int32
+    assert plans[0].global_rows.sum() == samples
+
+
+def test_a_rank_may_have_no_rows_in_the_last_step():
+    plans = plans_of_all_ranks("contiguous", 10, 3, 3)  # parts of 4, 3 and 3
+    assert [plan.my_rows.tolist() for plan in plans] == [[3, 1], [3, 0], [3, 0]]
+    assert plans[0].global_rows.tolist() == [9, 1]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 6, 12])
+@pytest.mark.parametrize("samples", [24, 30, 35, 11])
+def test_laws_1_and_5_global_batches_do_not_depend_on_the_number_of_ranks(ranks, samples):
+    """Ranks' rows of a step, one rank after the other, are the next rows of the epoch's order, whatever the ranks."""
+    global_batch, epoch = 12, 3
+    order = global_order(samples, 9, epoch)
+    plans = plans_of_all_ranks("reshuffled", samples, ranks, global_batch // ranks, seed=9, epoch=epoch)
+    for step in range(-(-samples // global_batch)):
+        together = []
+        for plan in plans:
+            first = plan.my_rows[:step].sum()
+            together += plan.indices[first : first + plan.my_rows[step]].tolist()
+        assert together == order[step * global_batch : (step + 1) * global_batch].tolist()
+        sizes = [plan.my_rows[step] for plan in plans]
+        assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_an_epoch_has_an_order_of_its_own(partition):
+    first, again, later = (plans_of_all_ranks(partition, 200, 2, 10, epoch=epoch)[1].indices for epoch in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, later)
+    if partition != "reshuffled":
+        assert sorted(first) == sorted(later)  # the part is kept
+
+
+@pytest.mark.parametrize(("samples", "ranks"), [(10, 3), (3, 5), (1, 1), (100, 7)])
+def test_evaluation_sees_every_sample_once(samples, ranks):
+    shares = [plan_evaluation(samples, World(rank, ranks)) for rank in range(ranks)]
+    assert np.concatenate(shares).tolist() == list(range(samples))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def numbered(count):
+    """Samples whose values are their row numbers."""
+    return Samples(np.arange(count, dtype=np.float32)[:, None], None, "numbered")
+
+
+@pytest.mark.parametrize(("first_step", "ends"), [(0, [1, 4, 8]), (0, [8]), (3, [4, 7, 8]), (8, []), (2, [4])])
+def test_chunks_hold_the_rows_of_their_steps(first_step, ends):
+    steps = [end - step for step, end in itertools.pairwise([first_step, *ends])]
+    plan = plan_epoch("reshuffled", 30, World(1, 2), 2, 0, 0)
+    with chunks(numbered(30), plan, first_step, ends) as feed:
+        got = list(feed)
+    assert [len(chunk.my_rows) for chunk in got] == steps
+    last_step = ends[-1] if ends else first_step
+    first, last = plan.my_rows[:first_step].sum(), plan.my_rows[:last_step].sum()
+    rows = np.concatenate([np.zeros((0, 1)), *(chunk.inputs for chunk in got)]).ravel()
+    assert rows.tolist() == plan.indices[first:last].tolist()
+    for name in ("my_rows", "global_rows"):
+        counts = [n for chunk in got for n in getattr(chunk, name)]
+        assert counts == getattr(plan, name)[first_step:last_step].tolist()
+
+
+@dataclass
+class Slow:
+    """Samples that remember when each chunk was read, and fail at one of them."""
+
+    fails_at: int = -1
+    reads: list = field(default_factory=list)
+
+    def rows(self, indices):
+        if len(self.reads) == self.fails_at:
+            raise OSError("the disk is gone")
+        self.reads.append(threading.current_thread().name)
+        return np.asarray(indices)
+
+
+def eventually(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return condition()
+
+
+def test_one_chunk_is_read_ahead_and_no_more():
+    samples, plan = Slow(), plan_epoch("contiguous", 10, World(), 1, 0, 0)
+    with chunks(samples, plan, 0, range(1, 11)) as feed:
+        next(feed)
+        assert eventually(lambda: len(samples.reads) == 2)  # the second, while the first is in use
+        time.sleep(0.05)
+        assert len(samples.reads) == 2
+        next(feed)
+        assert eventually(lambda: len(samples.reads) == 3)
+    assert threading.current_thread().name not in samples.reads
+
+
+def test_a_fault_in_the_thread_is_raised_where_its_chunk_is_asked_for():
+    plan = plan_epoch("contiguous", 10, World(), 1, 0, 0)
+    with chunks(Slow(fails_at=2), plan, 0, range(1, 11)) as feed:
+        next(feed)
+        next(feed)
+        with pytest.raises(OSError, match="the disk is gone"):
+            next(feed)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 10])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_thread_ends_with_the_context(taken, fails):
+    plan = plan_epoch("contiguous", 10, World(), 1, 0, 0)
+    before = set(threading.enumerate())
+    try:
+        with chunks(Slow(), plan, 0, range(1, 11)) as feed:
+            for _ in range(taken):
+                next(feed)
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert fails
+    assert set(threading.enumerate()) == before
