@@ -1,34 +1,61 @@
 """The named data sets that come as files: where they are looked for, their checksums, and their download."""
 
-import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hvd_ae.errors import Refused
 
-_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_TIMEOUT_SECONDS = 30
 
-# SHA-256 of the gzipped files, in the order of _FILES. Fashion-MNIST's are those of Debian's package too.
-_SHA256 = {
+
+@dataclass(frozen=True)
+class Published:
+    """A file as its makers published it."""
+
+    name: str  # unpacked
+    gz_sha256: str  # of the makers' .gz: what a download must be
+    sha256: str  # of the unpacked content: what any copy must be; Debian's package, for one, packed the files anew
+
+
+_URLS = {
+    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "fashion-mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+}
+# Training images and labels, then test images and labels.
+_FILES = {
     "mnist": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        Published("train-images-idx3-ubyte",
+                  "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                  "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+        Published("train-labels-idx1-ubyte",
+                  "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                  "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+        Published("t10k-images-idx3-ubyte",
+                  "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                  "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+        Published("t10k-labels-idx1-ubyte",
+                  "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+                  "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
     ),
     "fashion-mnist": (
-        "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
-        "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
-        "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
-        "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
+        Published("train-images-idx3-ubyte",
+                  "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                  "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+        Published("train-labels-idx1-ubyte",
+                  "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                  "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+        Published("t10k-images-idx3-ubyte",
+                  "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                  "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+        Published("t10k-labels-idx1-ubyte",
+                  "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                  "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
     ),
 }
-_URLS = {"mnist": _MNIST, "fashion-mnist": _FASHION}
-NAMES = tuple(_URLS)
+NAMES = tuple(_FILES)
 
 
 def search_folders(name: str, environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -41,58 +68,77 @@ def search_folders(name: str, environ: Mapping[str, str] = os.environ) -> list[P
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hvd_ae" / "data"
+    """The user's own folder for downloads."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".cache") / "hvd_ae/data"
 
 
-def find_files(name: str, folders: list[Path] | None = None) -> list[Path] | None:
-    """Training images and labels, then test images and labels, all from one folder; None where there are none.
+def find_files(name: str, folders: Sequence[Path]) -> list[tuple[Path, str]] | None:
+    """Paths, .gz or unpacked, and SHA-256 of the content: training images and labels, then test images and labels.
 
-    Raises:
-        Refused: a gzipped file does not have the published SHA-256.
+    All files come from one folder; None without a folder that has them all.
     """
-    for folder in search_folders(name) if folders is None else folders:
-        found = [_first_existing(folder, file) for file in _FILES]
+    for folder in folders:
+        found = [_first_existing(folder, file.name) for file in _FILES[name]]
         if all(found):
-            for path, expected in zip(found, _SHA256[name]):
-                _check_sum(path, expected)
-            return found
+            return [(path, file.sha256) for path, file in zip(found, _FILES[name], strict=True)]
     return None
 
 
 def _first_existing(folder: Path, file: str) -> Path | None:
     paths = (folder / f"{file}.gz", folder / file)
-    return next((path for path in paths if path.exists()), None)
-
-
-def _check_sum(path: Path, expected: str) -> None:
-    if path.suffix != ".gz":
-        return  # unpacked by someone: there is no published sum to hold it against
-    with open(path, "rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if actual != expected:
-        raise Refused(f"{path} has SHA-256 {actual[:16]}... where {expected[:16]}... is published: delete it, and fetch "
-                      "it anew")
+    return next((path for path in paths if path.is_file()), None)
 
 
 def ensure_downloaded(name: str, environ: Mapping[str, str] = os.environ, base_url: str | None = None) -> None:
     """Download a named data set into the user's cache where it is found nowhere; one rank per node calls this.
 
-    Files appear under their names only when they are whole and have the right SHA-256.
+    Files appear under their names only when they are whole and have the right SHA-256. Nodes that share the cache may
+    download at the same time: each moves its own temporary file into place. Any other name or path passes by.
 
     Raises:
         Refused: it cannot be had; says where to put the files by hand.
     """
-    folders = search_folders(name, environ) if name in NAMES else []
-    if name not in NAMES or find_files(name, folders):
+    if name not in NAMES or find_files(name, folders := search_folders(name, environ)):
         return
     import pooch
 
-    folder, url = cache_folder(environ) / name, base_url or _URLS[name]
-    for file, expected in zip(_FILES, _SHA256[name]):
+    folder = cache_folder(environ) / name
+    for file in _FILES[name]:
+        url = f"{base_url or _URLS[name]}{file.name}.gz"
         try:
-            pooch.retrieve(f"{url}{file}.gz", f"sha256:{expected}", f"{file}.gz", folder,
-                           downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30))
-        except (OSError, ValueError) as error:  # requests' own exceptions are OSErrors, pooch's wrong sum a ValueError
-            reason = "its SHA-256 is wrong" if isinstance(error, ValueError) else type(error).__name__
-            raise Refused(f"data={name!r} was not found in {', '.join(map(str, folders))}, and {url}{file}.gz could not be "
-                          f"downloaded ({reason}): put the four .gz files into {folder} by hand") from None
+            pooch.retrieve(url, f"sha256:{file.gz_sha256}", f"{file.name}.gz", folder, downloader=_fetch)
+        except (OSError, ValueError) as error:
+            raise Refused(f"data={name!r} is in none of {', '.join(map(str, folders))}, and {url} could not be "
+                          f"downloaded ({_reason(error)}): put its four .gz files into {folder} by hand, or name their "
+                          "folder in HVD_AE_DATA") from None
+
+
+def _fetch(url: str, target: str, _pooch: object = None) -> None:
+    """Write what is at `url` to a file; unlike pooch's own downloader, a failure leaves no connection open."""
+    import requests
+    from tqdm import tqdm
+
+    with requests.get(url, stream=True, timeout=_TIMEOUT_SECONDS) as answer:
+        answer.raise_for_status()
+        length = int(answer.headers.get("Content-Length", 0)) or None
+        is_hidden = not sys.stderr.isatty()
+        with open(target, "wb") as file, tqdm(total=length, unit="B", unit_scale=True, disable=is_hidden) as bar:
+            for piece in answer.iter_content(1 << 16):
+                bar.update(file.write(piece))
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, in words; requests' exceptions are OSErrors, pooch's wrong checksum is a ValueError."""
+    import requests
+
+    if isinstance(error, requests.HTTPError):
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {_TIMEOUT_SECONDS} seconds"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "it ended too early"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    if isinstance(error, ValueError):
+        return "its SHA-256 is not the published one"
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,6 +1,7 @@
 """IDX files, the format of MNIST and Fashion-MNIST (http://yann.lecun.com/exdb/mnist/), plain or gzipped."""
 
 import gzip
+import hashlib
 import math
 import struct
 import zlib
@@ -13,28 +14,35 @@ from hvd_ae.errors import Refused
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     """The array of an IDX file, in the machine's byte order.
 
+    Args:
+        sha256: of the unpacked content, where it is known; whoever packed the file does not matter then.
+
     Raises:
-        Refused: the file is missing, truncated, corrupt, or no IDX file.
+        Refused: the file is missing, truncated, corrupt, no IDX file, or has another checksum.
     """
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
+    except gzip.BadGzipFile as error:
+        raise Refused(f"{path} is no good gzip file ({error}): fetch it anew") from None
     except OSError as error:
-        reason = error.strerror or "no good gzip file"
-        raise Refused(f"{path} cannot be read ({reason}): fetch it anew") from None
-    except (EOFError, zlib.error) as error:
+        raise Refused(f"{path} cannot be read ({error.strerror}): check the path") from None
+    except (EOFError, zlib.error, struct.error) as error:
         raise Refused(f"{path} is a truncated or corrupt gzip file ({error}): fetch it anew") from None
-    return _parse(content, path)
+    array = _parse(content, path)
+    if sha256 is not None:
+        _check_sum(content, sha256, path)
+    return array
 
 
 def _parse(content: bytes, path: Path) -> np.ndarray:
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not content[3]:
-        raise Refused(f"{path} begins with {content[:4].hex()}, which is no IDX magic number (images begin with 00000803, "
-                      "labels with 00000801): fetch it anew, or give another path")
+        raise Refused(f"{path} begins with {content[:4].hex() or 'nothing'}, which is no IDX magic number (images "
+                      "begin with 00000803, labels with 00000801): fetch it anew, or give another path")
     dimensions = content[3]
     header = 4 + 4 * dimensions
     if len(content) < header:
@@ -46,3 +54,10 @@ def _parse(content: bytes, path: Path) -> np.ndarray:
         raise Refused(f"{path} holds {len(content) - header} bytes of data where its header {shape} needs {expected}: "
                       "fetch it anew")
     return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _check_sum(content: bytes, expected: str, path: Path) -> None:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected:
+        raise Refused(f"the unpacked content of {path} has SHA-256 {actual[:16]}... where {expected[:16]}... is "
+                      "published: fetch it anew, or give other data of this format by path, as --data PATH")

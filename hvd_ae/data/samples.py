@@ -1,12 +1,13 @@
 """Samples in memory or in a memory-mapped file, read row by row and never as a whole."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from hvd_ae.errors import Refused
 
-_ROWS_A_PIECE = 4096
+_BYTES_A_PIECE = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Samples:
     """Rows of one shape.
 
     values: (count, *sample_shape), any real dtype; may be a read-only memory map.
-    labels: (count,) whole numbers, or None.
+    labels: (count,) int64, or None.
     name: what the user gave, for messages.
     """
 
@@ -41,33 +42,37 @@ class Samples:
         return 1.0 / 255.0 if self.values.dtype == np.uint8 else 1.0
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
-        """The rows of these indices in their order, contiguous, (len(indices), *sample_shape) of `row_dtype`.
+        """The rows of these indices in their order: a new, contiguous (len(indices), *sample_shape) of `row_dtype`.
 
-        Only these rows of a memory-mapped file are read.
+        Only these rows of a memory-mapped file are read, and they are read now, not when they are first used.
         """
         first = int(indices[0]) if len(indices) else 0
-        if len(indices) and indices[-1] - first == len(indices) - 1 and np.all(np.diff(indices) == 1):
-            chosen = self.values[first : first + len(indices)]  # a stretch of the file, no copy before the next line
-        else:
-            chosen = self.values[indices]
-        return np.ascontiguousarray(chosen, dtype=self.row_dtype)
+        is_stretch = np.array_equal(indices, np.arange(first, first + len(indices)))
+        chosen = self.values[first : first + len(indices)] if is_stretch else self.values[indices]
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, which `check_rows` refuses
+            return chosen.astype(self.row_dtype, order="C", subok=False, copy=is_stretch)
 
 
 def check_rows(samples: Samples, indices: np.ndarray) -> tuple[float, float]:
-    """Read these rows once, and return their smallest and largest value as the model will see them.
+    """Read these rows once, in pieces, and return their smallest and largest value as the model will see them.
+
+    Without rows the smallest is inf and the largest -inf, so that they drop out of a minimum and maximum over ranks.
 
     Raises:
-        Refused: a value is not finite.
+        Refused: a value is not finite in float32.
     """
     lowest, highest = np.inf, -np.inf
-    for first in range(0, len(indices), _ROWS_A_PIECE):
-        piece = indices[first : first + _ROWS_A_PIECE]
+    bytes_a_row = math.prod(samples.sample_shape) * samples.values.dtype.itemsize
+    rows_a_piece = max(1, _BYTES_A_PIECE // bytes_a_row)
+    in_file_order = np.sort(indices)
+    for first in range(0, len(indices), rows_a_piece):
+        piece = in_file_order[first : first + rows_a_piece]
         values = samples.rows(piece)
         low, high = float(values.min()), float(values.max())  # NaN, if there is any, comes through
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not (math.isfinite(low) and math.isfinite(high)):
             row, value = _first_odd(values)
-            raise Refused(f"data={samples.name!r} holds {value} in row {piece[row]}: every value must be finite; mend or "
-                          "drop such rows")
+            raise Refused(f"data={samples.name!r} holds {value} in row {piece[row]}: every value must be finite in "
+                          "float32; mend or drop such rows")
         lowest, highest = min(lowest, low * samples.scale), max(highest, high * samples.scale)
     return lowest, highest
 
@@ -78,17 +83,31 @@ def _first_odd(values: np.ndarray) -> tuple[int, float]:
     return int(row), float(flat[row, column])
 
 
-def check_array(values: np.ndarray, name: str) -> np.ndarray:
-    """The array, if it can be samples.
+def check_kind(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
+    """Refuse what cannot be samples.
 
     Raises:
-        Refused: not numbers, or not at least two dimensions and one row.
+        Refused: no real numbers, fewer than two dimensions, or no values at all.
     """
-    if values.dtype.kind not in "fiub":
-        raise Refused(f"data={name!r} holds {values.dtype} values: samples must be real numbers; save them as float32")
-    if values.ndim < 2:
-        raise Refused(f"data={name!r} has shape {values.shape}: samples need a first dimension for rows and at least one "
+    if dtype.hasobject:
+        raise Refused(f"data={name!r} holds Python objects, which are never unpickled: save numbers of one type, such "
+                      "as float32")
+    if dtype.kind not in "fiub":
+        raise Refused(f"data={name!r} holds values of type {dtype}: samples must be real numbers; save them as float32")
+    if len(shape) < 2:
+        raise Refused(f"data={name!r} has shape {shape}: samples need a first dimension for rows and at least one "
                       "more; reshape, for instance to (rows, features)")
-    if 0 in values.shape:
-        raise Refused(f"data={name!r} has shape {values.shape}, which holds no samples: give at least one row")
-    return values
+    if 0 in shape:
+        raise Refused(f"data={name!r} has shape {shape}, which holds no samples: give at least one row")
+
+
+def check_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
+    """Labels as (count,) int64; a column (count, 1), as some data sets have it, will do.
+
+    Raises:
+        Refused: not one whole number for each sample.
+    """
+    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu":
+        raise Refused(f"{name!r} holds labels of shape {labels.shape} and type {labels.dtype}: there must be one whole "
+                      f"number for each of the {count} samples")
+    return labels.reshape(count).astype(np.int64)

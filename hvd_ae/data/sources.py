@@ -1,21 +1,22 @@
 """What data there are: from a name or a path to training and validation samples."""
 
 import math
-import re
-import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from hvd_ae.data.arrays import read_npy, read_npz
 from hvd_ae.data.download import NAMES as DOWNLOADED
-from hvd_ae.data.download import find_files
+from hvd_ae.data.download import find_files, search_folders
 from hvd_ae.data.idx import read_idx
-from hvd_ae.data.samples import Samples, check_array
+from hvd_ae.data.samples import Samples, check_kind, check_labels
+from hvd_ae.data.synthetic import synthetic
 from hvd_ae.errors import Refused
 from hvd_ae.world import World
 
-_NAMES = ("digits", *DOWNLOADED, "synthetic", "synthetic:COUNTxDIM")
+_KNOWN = f"{', '.join(('digits', *DOWNLOADED))}, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or an IDX file"
 
 
 @dataclass(frozen=True)
@@ -36,84 +37,87 @@ class Source:
         return None
 
 
-def load(data: str, world: World, validation_split: float, validation_data: str | None = None, seed: int = 0) -> Source:
+def load(data: str, world: World, validation_split: float, validation_data: str | None = None,
+         seed: int = 0) -> Source:
     """The samples of a name or a path.
 
+    What a path brings no validation samples for keeps its last rows for them, as Keras does.
+
     Raises:
-        Refused: unknown name, or a file that is missing, damaged, or does not hold samples.
+        Refused: unknown name, too few samples, or a file that is missing, damaged, or does not hold samples.
     """
-    train, validation = _named(data, seed) or _from_path(data, validation_split, validation_data)
-    if validation_data and data in _NAMES:
-        raise Refused(f"validation_data={validation_data!r} has no effect with data={data!r}, which brings its own: drop it")
+    named = _named(data, seed)
+    if named and validation_data is not None:
+        raise Refused(f"validation_data={validation_data!r} has no effect with data={data!r}, which brings its own: "
+                      "drop it")
+    train, validation = named or _from_path(data, validation_split, validation_data)
     if train.count < world.size:
         raise Refused(f"data={data!r} has {train.count} training samples for {world.size} ranks: every rank needs at "
                       "least one; start fewer ranks")
     if validation.sample_shape != train.sample_shape:
-        raise Refused(f"validation_data={validation.name!r} has samples of shape {validation.sample_shape}, data={data!r} "
-                      f"of {train.sample_shape}: give both the same shape")
+        raise Refused(f"validation_data={validation.name!r} has samples of shape {validation.sample_shape}, "
+                      f"data={data!r} of {train.sample_shape}: give both the same shape")
     return Source(train, validation)
 
 
 def load_all(data: str, seed: int = 0) -> Samples:
-    """All samples of a path, or the validation samples of a name."""
+    """All samples of a path (without a test set of its own), or the validation samples of a name."""
     named = _named(data, seed)
     return named[1] if named else _read(data)[0]
 
 
 def fingerprint(source: Source) -> np.ndarray:
-    """Numbers that are the same on two ranks only if both see data of the same extent and type (int64)."""
-    train, validation = source.train, source.validation
-    shape = np.zeros(8, np.int64)
-    shape[: len(train.sample_shape)] = train.sample_shape[:8]
-    return np.concatenate([[train.count, validation.count, ord(train.values.dtype.kind), train.values.dtype.itemsize], shape])
+    """int64 numbers that differ between ranks whose files differ in extent, type, labels, or their outermost rows."""
+    numbers = []
+    for samples in (source.train, source.validation):
+        shape = (*samples.sample_shape, *[0] * 8)[:8]
+        ends = samples.rows(np.array([0, samples.count // 2, samples.count - 1]))
+        labels = b"" if samples.labels is None else np.ascontiguousarray(samples.labels)
+        dtype = samples.values.dtype
+        numbers += [samples.count, *shape, ord(dtype.kind), dtype.itemsize, zlib.crc32(ends), zlib.crc32(labels)]
+    return np.array(numbers, np.int64)
 
 
 def _named(data: str, seed: int) -> tuple[Samples, Samples] | None:
     if data == "digits":
         return _digits()
     if data in DOWNLOADED:
-        files = find_files(data)
-        if files is None:
-            raise Refused(f"data={data!r} was not found on this node: set HVD_AE_DATA to the folder of its files")
-        return _from_idx(data, files[:2]), _from_idx(data, files[2:])
+        return _downloaded(data)
     if data == "synthetic" or data.startswith("synthetic:"):
-        return _synthetic(data, seed)
+        return synthetic(data, seed)
     return None
 
 
 def _digits() -> tuple[Samples, Samples]:
-    """The 1,797 8x8 digits that ship with scikit-learn; a fixed choice of 297 is for validation."""
+    """The 1,797 8x8 digits that ship with scikit-learn; a fixed choice of 297 is for validation, whatever the seed."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8) / 16.0).astype(np.float32)
     order = np.random.default_rng(297).permutation(len(images))
     train, validation = order[297:], order[:297]
-    return (Samples(images[train], labels[train], "digits"), Samples(images[validation], labels[validation], "digits"))
+    return tuple(Samples(images[part], labels[part], "digits") for part in (train, validation))
 
 
-def _from_idx(name: str, files: list[Path]) -> Samples:
-    images, labels = (read_idx(path) for path in files)
-    if len(images) != len(labels):
-        raise Refused(f"{files[0]} holds {len(images)} images but {files[1]} {len(labels)} labels: fetch both anew")
-    return Samples(check_array(images, name), labels.astype(np.int64), name)
+def _downloaded(name: str) -> tuple[Samples, Samples]:
+    folders = search_folders(name)
+    files = find_files(name, folders)
+    if files is None:
+        raise Refused(f"data={name!r} is in none of {', '.join(map(str, folders))} on this node: put its four .gz "
+                      "files into one of them, or name their folder in HVD_AE_DATA")
+    return _from_idx(name, files[:2]), _from_idx(name, files[2:])
 
 
-def _synthetic(data: str, seed: int) -> tuple[Samples, Samples]:
-    """Samples near a curved surface of ten dimensions, within 0 to 1, so that an autoencoder has something to find."""
-    given = re.fullmatch(r"synthetic(?::(\d+)((?:x\d+)+))?", data)
-    if not given:
-        raise Refused(f"data={data!r} is not of the form synthetic:COUNTxDIM: write for instance synthetic:4096x784")
-    count = int(given[1] or 4096)
-    shape = tuple(int(part) for part in (given[2] or "x784").split("x")[1:])
-    generator = np.random.Generator(np.random.PCG64([seed, 10]))
-    labels = generator.integers(10, size=count)
-    centres = generator.normal(size=(10, 10))
-    factors = (centres[labels] + 0.3 * generator.normal(size=(count, 10))).astype(np.float32)
-    mixing = generator.normal(size=(10, math.prod(shape))).astype(np.float32)
-    values = check_array((1.0 / (1.0 + np.exp(-factors @ mixing))).reshape(count, *shape), data)
-    held_out = max(1, count // 10)
-    return (Samples(values[:-held_out], labels[:-held_out], data), Samples(values[-held_out:], labels[-held_out:], data))
+def _from_idx(name: str, files: list[tuple[Path, str | None]]) -> Samples:
+    """Samples of a file of images and, where there is one, a file of labels, each with its SHA-256 if it is known."""
+    images, *labels = (read_idx(*file) for file in files)
+    check_kind(images.shape, images.dtype, name)
+    if not labels:
+        return Samples(images, None, name)
+    if len(images) != len(labels[0]):
+        raise Refused(f"{files[0][0]} holds {len(images)} images but {files[1][0]} {len(labels[0])} labels: fetch both "
+                      "anew")
+    return Samples(images, check_labels(labels[0], len(images), str(files[1][0])), name)
 
 
 def _from_path(data: str, validation_split: float, validation_data: str | None) -> tuple[Samples, Samples]:
@@ -122,60 +126,22 @@ def _from_path(data: str, validation_split: float, validation_data: str | None) 
         return train, _read(validation_data)[0]
     if validation is not None:
         return train, validation
-    held_out = max(1, round(train.count * validation_split))
-    if held_out >= train.count:
-        raise Refused(f"data={data!r} has {train.count} rows, too few to keep some for validation: give --validation-data")
-    labels = train.labels if train.labels is not None else None
-    parts = slice(None, -held_out), slice(-held_out, None)
-    return tuple(Samples(train.values[p], None if labels is None else labels[p], data) for p in parts)
+    split_at = math.floor(train.count * (1.0 - validation_split))
+    if not 0 < split_at < train.count:
+        raise Refused(f"data={data!r} has {train.count} rows, which validation_split={validation_split} cannot divide "
+                      "in two: give --validation-data, or another split")
+    return tuple(Samples(train.values[part], None if train.labels is None else train.labels[part], data)
+                 for part in (slice(None, split_at), slice(split_at, None)))
 
 
-def _read(path: str) -> tuple[Samples, Samples | None]:
-    file = Path(path)
-    if file.name.endswith(("-ubyte", "-ubyte.gz")):
-        return Samples(check_array(read_idx(file), path), None, path), None
-    if file.suffix not in (".npy", ".npz"):
-        raise Refused(f"data={path!r} is not known: use {', '.join(_NAMES)}, or a path to .npy, .npz or an IDX file")
-    try:
-        return _read_npy(file, path) if file.suffix == ".npy" else _read_npz(file, path)
-    except OSError as error:
-        raise Refused(f"data={path!r} cannot be read ({error.strerror or error}): check the path") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, Refused):
-            raise
-        reason = "it holds Python objects, which are never unpickled" if "allow_pickle" in str(error) else (
-            "truncated or damaged: " + str(error).splitlines()[0])
-        raise Refused(f"data={path!r} is no usable NumPy file ({reason}): save plain numbers with numpy.save") from None
-
-
-def _read_npy(file: Path, name: str) -> tuple[Samples, None]:
-    values = check_array(np.load(file, mmap_mode="r", allow_pickle=False), name)
-    beside = file.with_suffix(".labels.npy")
-    labels = np.load(beside, allow_pickle=False) if beside.exists() else None
-    return Samples(values, _check_labels(labels, values, str(beside)), name), None
-
-
-def _read_npz(file: Path, name: str) -> tuple[Samples, Samples | None]:
-    """Arrays named as in Keras's mnist.npz, or x and y, or one array of any name."""
-    with np.load(file, allow_pickle=False) as archive:
-        arrays = {key: archive[key] for key in archive.files}
-    train = next((arrays[key] for key in ("x_train", "x") if key in arrays), None)
-    if train is None:
-        if len(arrays) != 1:
-            raise Refused(f"data={name!r} holds the arrays {sorted(arrays)}: name the samples x_train or x")
-        train = next(iter(arrays.values()))
-    labels = next((arrays[key] for key in ("y_train", "y") if key in arrays), None)
-    samples = Samples(check_array(train, name), _check_labels(labels, train, name), name)
-    if "x_test" not in arrays:
-        return samples, None
-    test = check_array(arrays["x_test"], name)
-    return samples, Samples(test, _check_labels(arrays.get("y_test"), test, name), name)
-
-
-def _check_labels(labels: np.ndarray | None, values: np.ndarray, name: str) -> np.ndarray | None:
-    if labels is None:
-        return None
-    if labels.shape != (len(values),) or labels.dtype.kind not in "iu":
-        raise Refused(f"{name!r} holds labels of shape {labels.shape} and type {labels.dtype}: there must be one whole "
-                      f"number for each of the {len(values)} samples")
-    return labels.astype(np.int64)
+def _read(data: str) -> tuple[Samples, Samples | None]:
+    path = Path(data)
+    if path.suffix == ".npy":
+        return read_npy(path, data), None
+    if path.suffix == ".npz":
+        return read_npz(path, data)
+    if path.name.endswith(("-ubyte", "-ubyte.gz")):
+        labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+        with_labels = labels != path and labels.exists()
+        return _from_idx(data, [(path, None), (labels, None)] if with_labels else [(path, None)]), None
+    raise Refused(f"data={data!r} is not known: use {_KNOWN}")
