@@ -38,7 +38,8 @@ def test_two_ranks_meet_through_the_mpi_of_this_environment(launcher, bare, tmp_
 
 
 def test_horovodrun_finds_the_environments_programs_and_passes_variables_and_arguments(bare):
-    program = "import os, sys; print('found', sys.prefix, os.environ['SAID'], sys.argv[1:])"
+    # one write per line, because the two ranks' writes may come out in any order
+    program = "import os, sys; os.write(1, f'found {sys.prefix} {os.environ[\"SAID\"]} {sys.argv[1:]}\\n'.encode())"
     shown = succeeded(run([*HOROVODRUN, "python", "-c", program, "a b", "$c"], SAID="x *y", **bare))
     assert shown.count(f"found {sys.prefix} x *y ['a b', '$c']") == 2
 
