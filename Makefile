@@ -7,10 +7,6 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 endif
 RANKS ?= 2
 ARGS ?=
-# A run folder is never overwritten: the second run gets a name of its own.
-ifndef RUN
-RUN := runs/digits$(if $(wildcard runs/digits),-$(shell date +%Y%m%d-%H%M%S))
-endif
 
 STAMP := .venv/set-up-done
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -43,7 +43,7 @@ def check(mpi: Mpi) -> None:
         raise StepFailed(
             f"`{shlex.join(command)}` did not end within {TIMEOUT_SECONDS} s: the ranks do not meet"
         ) from None
-    found = [json.loads(line.split(MARK)[1]) for line in ran.stdout.splitlines() if MARK in line]
+    found = answers(ran.stdout)
     if ran.returncode != 0 or not found:
         print("\n".join((ran.stdout + ran.stderr).splitlines()[-25:]), file=sys.stderr)
         raise StepFailed(f"`{shlex.join(command)}` failed with exit status {ran.returncode}")
@@ -51,6 +51,11 @@ def check(mpi: Mpi) -> None:
     if problem:
         raise StepFailed(problem)
     say(f"two ranks agree; Horovod is linked to {found[0]['horovod'][0]}")
+
+
+def answers(text: str) -> list[dict]:
+    """What the ranks found, out of everything that they and their launcher printed, in whatever order."""
+    return [json.JSONDecoder().raw_decode(part)[0] for part in text.split(MARK)[1:]]
 
 
 def judge(found: list[dict], mpi: Mpi) -> str:

@@ -45,6 +45,11 @@ def test_a_lost_rank_is_noticed():
     assert "sees (rank, size) [(1, 2)]" in check.judge(answers()[:1], MPI)
 
 
+def test_answers_are_read_however_the_ranks_lines_are_mixed():
+    text = "noise [0] " + MARK + '{"rank": 0}' + MARK + '{"rank": 1}[1] \n\n'
+    assert check.answers(text) == [{"rank": 0}, {"rank": 1}]
+
+
 def launcher(tmp_path, program: str) -> Mpi:
     """An MPI whose mpirun is a small program."""
     mpirun = tmp_path / "mpirun"

@@ -1,6 +1,5 @@
 """The Horovod that set-up built, as a user starts it: from any folder, nothing activated, an empty home."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hvd_ae.install.probe import MARK
+from hvd_ae.install.check import answers
 from tests.launch import BIN, run, succeeded
 
 HOROVODRUN = [str(BIN / "horovodrun"), "-np", "2"]
@@ -22,10 +21,6 @@ EXIT = "import sys; from mpi4py import MPI; MPI.COMM_WORLD.Barrier(); sys.exit({
 def bare(tmp_path) -> dict[str, str]:
     """The variables of a shell in which nobody activated the environment, with an empty home folder."""
     return {"PATH": os.defpath, "HOME": str(tmp_path), "LD_LIBRARY_PATH": "", "PYTHONPATH": ""}
-
-
-def answers(text: str) -> list[dict]:
-    return [json.loads(line.split(MARK)[1]) for line in text.splitlines() if MARK in line]
 
 
 @pytest.mark.parametrize("launcher", [[str(BIN / "mpirun"), "-np", "2"], HOROVODRUN], ids=["mpirun", "horovodrun"])
