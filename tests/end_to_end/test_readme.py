@@ -13,7 +13,7 @@ from tests.launch import BIN, run, succeeded
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SECTIONS = {part.split("\n", 1)[0].strip(): part for part in re.split(r"^#+ ", README, flags=re.M)[1:]}
+SECTIONS = {part.split("\n", 1)[0].strip(): part for part in re.split(r"^#+ (?!\S+\.py$)", README, flags=re.M)[1:]}
 
 # `make test` is what runs this file; activating an environment is what PATH below does
 ELSEWHERE = {"make test", "source .venv/bin/activate"}
