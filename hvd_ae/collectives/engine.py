@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from hvd_ae.errors import Refused
 from hvd_ae.world import World
+
+_ALL_OF_IT = None  # instead of a number of rounds: the whole vector leaves this rank
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,18 @@ class Engine(ABC):
         """The vector of rank `root`; the others' must have the same length and dtype."""
         return self._metered(lambda v: self._broadcast(v, root), vector, 1.0)
 
+    def shift(self, vector, distance) -> tf.Tensor:
+        """The vector of the rank `distance` (an int32 scalar) below, ranks being on a ring; all send at once."""
+        return self._metered(lambda v: self._shift(v, tf.convert_to_tensor(distance, tf.int32)), vector, _ALL_OF_IT)
+
+    def all_to_all(self, vector) -> tf.Tensor:
+        """Part r of the result is rank r's part for this rank; the parts are of equal length on all ranks."""
+        return self._metered(self._all_to_all, vector, 1.0)
+
+    def split(self, groups: list[list[int]]) -> "Engine":
+        """Collectives among the ranks of this rank's group; every rank calls it with the same disjoint groups."""
+        raise Refused(f"collectives={self.name!r} is one process and has no groups of ranks: start more ranks")
+
     @abstractmethod
     def barrier(self) -> None:
         """Return when every rank has called it. Not for use inside `tf.function`."""
@@ -79,7 +94,7 @@ class Engine(ABC):
     def abort(self, status: int) -> None:
         """End every rank of the job at once with this exit status."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most engines have nothing to do
         """Leave the job in good order; nothing may be called after it. Only needed where Python's own exit is cut."""
 
     @property
@@ -87,11 +102,12 @@ class Engine(ABC):
         calls, bytes_sent, seconds = self._traffic.numpy()
         return Traffic(int(calls), int(bytes_sent), float(seconds))
 
-    def _metered(self, collective, vector, rounds: float) -> tf.Tensor:
+    def _metered(self, collective, vector, rounds: float | None) -> tf.Tensor:
         """Run a collective in which each rank sends `rounds` x (N-1)/N of the vector's bytes, and count it."""
         vector = tf.convert_to_tensor(vector)
         assert vector.shape.rank == 1, f"collectives take flat vectors, not shape {vector.shape}"
-        share = rounds * (self.world.size - 1) / self.world.size * vector.dtype.size
+        share = 1.0 if rounds is _ALL_OF_IT else rounds * (self.world.size - 1) / self.world.size
+        share *= vector.dtype.size
         # tf.timestamp has no input: a control dependency makes it wait for the data, then for the result
         with tf.control_dependencies([vector]):
             started = tf.timestamp()
@@ -104,6 +120,12 @@ class Engine(ABC):
                 tf.stack([tf.constant(1.0, tf.float64), share * tf.cast(tf.size(vector), tf.float64), seconds])
             )
         return result
+
+    @abstractmethod
+    def _shift(self, vector: tf.Tensor, distance: tf.Tensor) -> tf.Tensor: ...
+
+    @abstractmethod
+    def _all_to_all(self, vector: tf.Tensor) -> tf.Tensor: ...
 
     @abstractmethod
     def _sum(self, vector: tf.Tensor) -> tf.Tensor: ...

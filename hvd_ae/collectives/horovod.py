@@ -1,5 +1,6 @@
 """Collectives through Horovod's own operations, which run inside the graph: NCCL on GPUs, MPI on CPUs."""
 
+import copy
 import os
 
 import tensorflow as tf
@@ -11,7 +12,7 @@ os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")
 
 import horovod.tensorflow as hvd
 
-from hvd_ae.collectives.mpi import MPIEngine
+from hvd_ae.collectives.mpi import MPIEngine, find_world, group_of
 from hvd_ae.errors import Refused
 from hvd_ae.world import World
 
@@ -27,12 +28,13 @@ class HorovodEngine(MPIEngine):
 
     def __init__(self, world: World):
         super().__init__(world, MPI.COMM_WORLD)
-        hvd.init()
+        hvd.init(process_sets="dynamic")
         if hvd.size() != self.world.size or hvd.rank() != self.world.rank:
             raise Refused(
                 f"mpi4py sees rank {self.world.rank} of {self.world.size} but Horovod sees rank {hvd.rank()} of "
                 f"{hvd.size()}: they are linked to different MPIs; run `hvd-ae install-horovod`"
             )
+        self._set = hvd.global_process_set
         self._operations = 0
 
     def close(self) -> None:
@@ -44,20 +46,35 @@ class HorovodEngine(MPIEngine):
         self._operations += 1
         return f"hvd_ae.{operation}.{self._operations}"
 
+    def split(self, groups: list[list[int]]) -> "HorovodEngine":
+        part = copy.copy(self)
+        communicator = self.communicator.Split(group_of(self.world.rank, groups))
+        MPIEngine.__init__(part, find_world(communicator), communicator)
+        # every rank registers every group, in the same order, as Horovod asks
+        sets = [hvd.add_process_set(group) if len(group) < self.world.size else hvd.global_process_set
+                for group in groups]
+        part._set = sets[group_of(self.world.rank, groups)]
+        return part
+
     def _sum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Sum, name=self._name("sum"))
+        return hvd.allreduce(vector, op=hvd.Sum, process_set=self._set, name=self._name("sum"))
 
     def _minimum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Min, name=self._name("minimum"))
+        return hvd.allreduce(vector, op=hvd.Min, process_set=self._set, name=self._name("minimum"))
 
     def _maximum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Max, name=self._name("maximum"))
+        return hvd.allreduce(vector, op=hvd.Max, process_set=self._set, name=self._name("maximum"))
 
     def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.reducescatter(vector, op=hvd.Sum, name=self._name("reduce_scatter"))
+        return hvd.reducescatter(vector, op=hvd.Sum, process_set=self._set, name=self._name("reduce_scatter"))
 
     def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
-        return hvd.allgather(part, name=self._name("all_gather"))
+        return hvd.allgather(part, process_set=self._set, name=self._name("all_gather"))
 
     def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor:
-        return hvd.broadcast(vector, root_rank=root, name=self._name("broadcast"))
+        root = self._set.ranks[root] if self._set.ranks else root  # Horovod counts the ranks of the whole job
+        return hvd.broadcast(vector, root_rank=root, process_set=self._set, name=self._name("broadcast"))
+
+    def adasum(self, vector: tf.Tensor) -> tf.Tensor:
+        return self._metered(
+            lambda v: hvd.allreduce(v, op=hvd.Adasum, process_set=self._set, name=self._name("adasum")), vector, 2.0)

@@ -90,11 +90,33 @@ class MPIEngine(Engine):
 
         return self._on_numpy(from_root, vector, vector.shape)
 
-    def _on_numpy(self, function, vector: tf.Tensor, shape) -> tf.Tensor:
-        """Call `function` on the tensor's memory, now or, inside `tf.function`, when the graph runs."""
+    def _all_to_all(self, vector: tf.Tensor) -> tf.Tensor:
+        def exchange(own: np.ndarray) -> np.ndarray:
+            received = aligned_empty(own.size, own.dtype)
+            self.communicator.Alltoall(_as_bytes(own), _as_bytes(received))
+            return received
+
+        return self._on_numpy(exchange, vector, vector.shape)
+
+    def _shift(self, vector: tf.Tensor, distance: tf.Tensor) -> tf.Tensor:
+        rank, size = self.world.rank, self.world.size
+
+        def exchange(own: np.ndarray, by: np.ndarray) -> np.ndarray:
+            received = aligned_empty(own.size, own.dtype)
+            self.communicator.Sendrecv(own, (rank + int(by)) % size, 0, received, (rank - int(by)) % size, 0)
+            return received
+
+        return self._on_numpy(exchange, vector, vector.shape, distance)
+
+    def split(self, groups: list[list[int]]) -> "MPIEngine":
+        communicator = self.communicator.Split(group_of(self.world.rank, groups))
+        return MPIEngine(find_world(communicator), communicator)
+
+    def _on_numpy(self, function, vector: tf.Tensor, shape, *more: tf.Tensor) -> tf.Tensor:
+        """Call `function` on the tensors' memory, now or, inside `tf.function`, when the graph runs."""
         if tf.executing_eagerly():
-            return tf.convert_to_tensor(function(np.ascontiguousarray(vector.numpy())))
-        result = tf.numpy_function(function, [vector], vector.dtype)
+            return tf.convert_to_tensor(function(np.ascontiguousarray(vector.numpy()), *(m.numpy() for m in more)))
+        result = tf.numpy_function(function, [vector, *more], vector.dtype)
         result.set_shape(shape)
         return result
 
@@ -104,6 +126,14 @@ def aligned_empty(count: int, dtype: np.dtype) -> np.ndarray:
     memory = np.empty(count * dtype.itemsize + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + count * dtype.itemsize].view(dtype)
+
+
+def _as_bytes(vector: np.ndarray) -> list:
+    return [vector.view(np.uint8), MPI.BYTE]  # bfloat16 and float16 are no MPI types, and nothing is added here
+
+
+def group_of(rank: int, groups: list[list[int]]) -> int:
+    return next(position for position, group in enumerate(groups) if rank in group)
 
 
 def find_world(communicator: MPI.Intracomm) -> World:

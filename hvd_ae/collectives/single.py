@@ -22,13 +22,19 @@ class SingleEngine(Engine):
     def abort(self, status: int) -> None:
         sys.exit(status)
 
-    def _metered(self, collective, vector, rounds: float) -> tf.Tensor:
+    def _metered(self, collective, vector, rounds: float | None) -> tf.Tensor:
         return collective(tf.convert_to_tensor(vector))  # nothing moves, so there is nothing to count
 
     def _same(self, vector: tf.Tensor) -> tf.Tensor:
         return vector
 
-    _sum = _minimum = _maximum = _reduce_scatter = _all_gather = _same
+    _sum = _minimum = _maximum = _reduce_scatter = _all_gather = _all_to_all = _same
+
+    def _shift(self, vector: tf.Tensor, distance: tf.Tensor) -> tf.Tensor:
+        return vector
+
+    def split(self, groups: list[list[int]]) -> "SingleEngine":
+        return self
 
     def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor:
         return vector

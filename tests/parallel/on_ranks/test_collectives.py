@@ -140,3 +140,31 @@ def test_barrier_waits_for_the_slowest(collectives):
         time.sleep(delay)
     collectives.barrier()
     assert time.monotonic() - started >= delay * 0.9
+
+
+def test_shift_brings_the_vector_of_the_rank_below(collectives, call):
+    world = collectives.world
+    for distance in (0, 1, 2):
+        received = call(lambda vector, d=distance: collectives.shift(vector, d), mine(1000, world))
+        np.testing.assert_array_equal(received, BASE[1000] * ((world.rank - distance) % world.size + 1))
+
+
+def test_all_to_all_deals_the_parts(collectives, call):
+    rank, size = collectives.world.rank, collectives.world.size
+    sent = np.repeat(np.arange(size) + 100 * rank, 5).astype(np.float32)  # five numbers for each rank
+    received = call(collectives.all_to_all, sent)
+    np.testing.assert_array_equal(received, np.repeat(100 * np.arange(size) + rank, 5))
+
+
+def test_groups_of_ranks(collectives):
+    world = collectives.world
+    groups = [list(range(0, world.size, 2)), list(range(1, world.size, 2))] if world.size > 1 else [[0]]
+    group = next(group for group in groups if world.rank in group)
+    part = collectives.split(groups)
+    total, gathered = part.sum(np.float32([world.rank + 1])).numpy(), part.all_gather(np.int64([world.rank])).numpy()
+    first = part.broadcast(np.int64([world.rank])).numpy()
+    everyone = collectives.sum(np.float32([1.0])).numpy()
+    assert total == sum(rank + 1 for rank in group)
+    assert gathered.tolist() == group and first == group[0]
+    assert (part.world.rank, part.world.size) == (group.index(world.rank), len(group))
+    assert everyone == world.size
