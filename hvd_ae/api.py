@@ -91,11 +91,12 @@ def _finish(prepared: Prepared, position: Position, folder: RunFolder) -> dict:
     if prepared.collectives.world.is_root:
         replica, settings = prepared.replica, prepared.settings
         rows = folder.read_metrics()
-        model = replica.flat.write(replica.vector.numpy(), replica.buffers.numpy())
+        parameters, buffers = prepared.way.result
+        model = replica.flat.write(parameters.numpy(), buffers.numpy())
         encoder = save_models(model, folder.path)
         draw_pictures(model, encoder, prepared.source, rows, settings.loss, folder.path)
         summary = summarise(settings, prepared.collectives.world, replica.flat.layout.size, rows,
-                            checksum(replica.vector), position)
+                            checksum(parameters), position)
         folder.write_summary(summary)
         summary_text = json.dumps(summary)
         print(f"model, pictures and figures are in {folder.path}", flush=True)
@@ -105,7 +106,8 @@ def _finish(prepared: Prepared, position: Position, folder: RunFolder) -> dict:
 def announce(prepared: Prepared) -> None:
     """Say what is about to run: the effective global batch and learning rate above all."""
     s, world, train = prepared.settings, prepared.collectives.world, prepared.source.train
-    rate = scaled_rate(s.learning_rate, s.lr_scaling, world.size)
+    trainers = prepared.trainers.size
+    rate = scaled_rate(s.learning_rate, s.lr_scaling, trainers)
     nodes = f" on {world.nodes} nodes" if world.nodes > 1 else ""
     every = f" every {s.sync_every} steps" if s.sync_every else ""
     warm_up = f" after {s.warmup_epochs:g} epochs of warm-up" if s.warmup_epochs else ""
@@ -113,5 +115,5 @@ def announce(prepared: Prepared) -> None:
           f"data: {s.data}, {train.count:,} training and {prepared.source.validation.count:,} validation samples of "
           f"shape {train.sample_shape}, partition {s.partition}\n"
           f"model: {s.model}, {prepared.replica.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
-          f"global batch: {s.batch_size * world.size} ({world.size} x {s.batch_size}), {s.optimizer} at learning rate "
+          f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
           f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})", flush=True)

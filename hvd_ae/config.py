@@ -12,14 +12,40 @@ Activation = Literal["sigmoid", "linear"]
 Scaling = Literal["none", "linear", "sqrt"]
 Slots = Literal["keep", "average", "reset"]
 Collectives = Literal["horovod", "mpi", "single"]
-_CHOICES = {"partition": Partition, "loss": Loss, "output_activation": Activation, "lr_scaling": Scaling, "slots": Slots,
-            "collectives": Collectives}
+Compression = Literal["none", "fp16", "bf16"]
+OuterOptimizer = Literal["none", "sgd", "nesterov"]
+ServerKind = Literal["sync", "async"]
+Graph = Literal["ring", "exponential", "complete"]
+_CHOICES = {
+    "partition": Partition, "loss": Loss, "output_activation": Activation, "lr_scaling": Scaling, "slots": Slots,
+    "collectives": Collectives, "compression": Compression, "outer_optimizer": OuterOptimizer, "server": ServerKind,
+    "graph": Graph,
+}
+
+_OUTER_DEFAULTS = {
+    "sgd": {"outer_learning_rate": 1.0, "outer_momentum": 0.0},
+    "nesterov": {"outer_learning_rate": 0.7, "outer_momentum": 0.9},  # DiLoCo's
+}
 
 # Settings that mean something to some ways of averaging only, with each way's defaults. A way that is not named
 # beside a setting refuses it, so that nobody measures a flag without effect.
+# None is a default too: the setting is then left to the way.
+_PERIODIC = {"sync_every": 16, "slots": "keep"}
+_OUTER = {"outer_optimizer": "none", "outer_learning_rate": None, "outer_momentum": None}
 WAY_SETTINGS: dict[str, dict[str, Any]] = {
-    "gradient": {},
-    "parameter": {"sync_every": 16, "slots": "keep"},
+    "gradient": {"accumulate": 1, "clip_norm": None, "compression": "none"},
+    "sharded": {"accumulate": 1, "clip_norm": None},
+    "adasum": {},
+    "parameter": {**_PERIODIC, **_OUTER},
+    "post-local": {**_PERIODIC, **_OUTER, "local_after": 1, "clip_norm": None, "compression": "none"},
+    "hierarchical": {**_PERIODIC, **_OUTER, "ranks_per_node": None},
+    "adaptive": {**_PERIODIC, "min_sync_every": 1, "max_sync_every": 256, "drift_limit": 0.05,
+                 "communication_share": 0.05},
+    "one-shot": {},
+    "elastic": {"sync_every": 16, "elastic_rate": 0.9},
+    "server": {"server": "sync", "aggregate": None},
+    "gossip": {"graph": "ring"},
+    "sequential": {"sync_every": 16},
     "none": {},
 }
 
@@ -60,11 +86,44 @@ class TrainSettings:
     seed: int = 0
 
     averaging: str = "gradient"
-    """How ranks are kept together: gradient, parameter or none."""
+    """How ranks are kept together: gradient, sharded, adasum, parameter, post-local, hierarchical, adaptive, one-shot,
+    elastic, server, gossip, sequential or none. In brackets below: the ways that take a setting, and its default."""
     sync_every: int | None = None
-    """Steps between averages [parameter: 16]."""
+    """Steps between averages [parameter, post-local, hierarchical, adaptive, elastic, sequential: 16]."""
     slots: Slots | None = None
-    """What an average does to the optimizer's slots [parameter: keep]."""
+    """What an average does to the optimizer's slots [parameter, post-local, hierarchical, adaptive: keep]."""
+    accumulate: int | None = None
+    """Steps whose gradients are added up before they are averaged [gradient, sharded: 1]."""
+    clip_norm: float | None = None
+    """Largest norm of the averaged gradient over all parameters [gradient, sharded, post-local: no limit]."""
+    compression: Compression | None = None
+    """Bits of a number on the wire: 32, or 16 as fp16 or bf16 [gradient, post-local: none]."""
+    outer_optimizer: OuterOptimizer | None = None
+    """What turns the step between two averages into an update [parameter, post-local, hierarchical: none]."""
+    outer_learning_rate: float | None = None
+    """Of the outer optimizer [sgd: 1.0, nesterov: 0.7]."""
+    outer_momentum: float | None = None
+    """Of the outer optimizer [sgd: 0.0, nesterov: 0.9]."""
+    local_after: int | None = None
+    """Epochs of gradients before the first with parameters [post-local: 1]."""
+    ranks_per_node: int | None = None
+    """Consecutive ranks that count as one node [hierarchical: those that share a machine]."""
+    min_sync_every: int | None = None
+    """Shortest period [adaptive: 1]."""
+    max_sync_every: int | None = None
+    """Longest period [adaptive: 256]."""
+    drift_limit: float | None = None
+    """Distance from the average, over the parameters' norm, that halves the period [adaptive: 0.05]."""
+    communication_share: float | None = None
+    """Part of the time in communication that doubles the period [adaptive: 0.05]."""
+    elastic_rate: float | None = None
+    """Part of its distance from the ranks' mean that the centre moves at each exchange [elastic: 0.9]."""
+    server: ServerKind | None = None
+    """Whether updates wait for gradients of the same parameters [server: sync]."""
+    aggregate: int | None = None
+    """Workers whose gradients make an update; later ones are dropped [server sync: all]."""
+    graph: Graph | None = None
+    """Who averages with whom [gossip: ring]."""
 
     collectives: Collectives | None = None
     """Who moves the vectors [horovod where it is installed, else mpi; single for one process]."""
@@ -89,6 +148,11 @@ class TrainSettings:
         """
         _check(self)
         filled = {k: v for k, v in WAY_SETTINGS[self.averaging].items() if getattr(self, k) is None}
+        outer = self.outer_optimizer or "none"
+        if outer != "none":
+            for name, default in _OUTER_DEFAULTS[outer].items():
+                if getattr(self, name) is None:
+                    filled[name] = default
         if self.partition == "label-skew" and self.concentration is None:
             filled["concentration"] = 0.5
         return dataclasses.replace(self, **filled)
@@ -100,12 +164,16 @@ def _check(s: TrainSettings) -> None:
         if getattr(s, name) is not None:
             _one_of(name, getattr(s, name), get_args(choices))
     _one_of("averaging", s.averaging, WAY_SETTINGS)
-    for name in ("batch_size", "epochs", "steps", "sync_every", "keep_checkpoints", "proof_every", "threads"):
+    for name in ("batch_size", "epochs", "steps", "sync_every", "keep_checkpoints", "proof_every", "threads", "accumulate",
+                 "ranks_per_node", "min_sync_every", "max_sync_every", "aggregate"):
         _at_least(name, getattr(s, name), 1)
-    for name in ("checkpoint_every", "warmup_epochs", "seed"):
+    for name in ("checkpoint_every", "warmup_epochs", "seed", "outer_momentum", "local_after"):
         _at_least(name, getattr(s, name), 0)
-    if not s.learning_rate > 0:
-        raise Refused(f"learning_rate={s.learning_rate} must be above 0: try 0.001")
+    for name, example in (("learning_rate", 0.001), ("clip_norm", 1.0), ("outer_learning_rate", 0.7),
+                          ("drift_limit", 0.05), ("communication_share", 0.05), ("elastic_rate", 0.9)):
+        value = getattr(s, name)
+        if value is not None and not value > 0:
+            raise Refused(f"{name}={value} must be above 0: try {example}")
     if not 0 < s.validation_split < 1:
         raise Refused(f"validation_split={s.validation_split} must be between 0 and 1: 0.1 keeps a tenth of the rows")
     if s.concentration is not None and not s.concentration > 0:
@@ -117,6 +185,7 @@ def _check(s: TrainSettings) -> None:
         raise Refused(f"warmup_epochs={s.warmup_epochs} has no effect with lr_scaling='none': drop it, or use "
                       "lr_scaling='linear' or 'sqrt'")
     _refuse_without_effect(s)
+    _check_combinations(s)
 
 
 def _refuse_without_effect(s: TrainSettings) -> None:
@@ -127,6 +196,23 @@ def _refuse_without_effect(s: TrainSettings) -> None:
             takers = [repr(way) for way, settings in WAY_SETTINGS.items() if name in settings]
             raise Refused(f"{name}={value} has no effect with averaging={s.averaging!r}: drop it, or use averaging="
                           + " or ".join(takers))
+
+
+def _check_combinations(s: TrainSettings) -> None:
+    """Settings that take the effect from one another."""
+    if (s.outer_optimizer or "none") == "none":
+        for name in ("outer_learning_rate", "outer_momentum"):
+            if getattr(s, name) is not None:
+                raise Refused(f"{name}={getattr(s, name)} has no effect with outer_optimizer='none': drop it, or use "
+                              "outer_optimizer='sgd' or 'nesterov'")
+    if s.server == "async" and s.aggregate is not None:
+        raise Refused(f"aggregate={s.aggregate} has no effect with server='async', which applies each gradient as it "
+                      "comes: drop it, or use server='sync'")
+    if s.elastic_rate is not None and s.elastic_rate > 1:
+        raise Refused(f"elastic_rate={s.elastic_rate} must be at most 1: the centre would overshoot the ranks; try 0.9")
+    lowest, highest = s.min_sync_every or 1, s.max_sync_every or 256
+    if s.averaging == "adaptive" and not lowest <= (s.sync_every or max(lowest, min(16, highest))) <= highest:
+        raise Refused(f"sync_every={s.sync_every} must lie within min_sync_every={lowest} and max_sync_every={highest}")
 
 
 def _one_of(name: str, value: str, allowed) -> None:

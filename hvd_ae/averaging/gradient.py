@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from hvd_ae.averaging.compression import compressed_sum
 from hvd_ae.averaging.way import Way
 from hvd_ae.models.replica import Batch
 
@@ -9,15 +10,57 @@ from hvd_ae.models.replica import Batch
 class Gradient(Way):
     """Synchronous data-parallel SGD (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
 
-    The optimizer's slots see the same gradients everywhere, so they stay the same. There is no incomplete period.
-    The gradient's divisor is the rows of all ranks, so the ranks' gradients add up to the mean over samples.
+    The gradient's divisor is the rows of all ranks, so the ranks' gradients add up to the mean over samples, however
+    many rows each has. The optimizer's slots see the same gradients everywhere, so they stay the same.
+
+    With `accumulate` K the gradients of K steps are added up before they are reduced and applied, as one batch K times
+    as large; an evaluation or a checkpoint applies what has come together by then. `clip_norm` bounds the norm of the
+    averaged gradient, over all parameters. `compression` sends 16 bits a number (see `compression.py`).
     """
 
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        self.accumulate = settings.accumulate or 1
+        self.clip_norm = settings.clip_norm
+        self.compression = settings.compression or "none"
+        self.period = self.accumulate
+        if self.accumulate > 1:
+            self.accumulated = tf.Variable(tf.zeros_like(replica.vector), name="accumulated", trainable=False)
+            self.rows_accumulated = tf.Variable(0, name="rows_accumulated", trainable=False)
+            self.steps_accumulated = tf.Variable(0, name="steps_accumulated", trainable=False)
+
     def step(self, batch: Batch) -> tf.Tensor:
-        gradient, loss_sum = self.replica.gradient(batch, divisor=batch.global_rows)
-        self.replica.update(self.collectives.sum(gradient))
+        if self.accumulate == 1:
+            gradient, loss_sum = self.replica.gradient(batch, divisor=batch.global_rows)
+            self.reduce_and_update(gradient)
+            return loss_sum
+        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
+        self.accumulated.assign_add(gradient)
+        self.rows_accumulated.assign_add(batch.global_rows)
+        self.steps_accumulated.assign_add(1)
+        if self.steps_accumulated >= self.accumulate:
+            self._apply_accumulated()
         return loss_sum
+
+    def _apply_accumulated(self) -> None:
+        self.reduce_and_update(self.accumulated / tf.cast(self.rows_accumulated, tf.float32))
+        self.accumulated.assign(tf.zeros_like(self.accumulated))
+        self.rows_accumulated.assign(0)
+        self.steps_accumulated.assign(0)
+
+    def reduce_and_update(self, gradient: tf.Tensor) -> None:
+        """The mean gradient over samples, from each rank's part of it, and one step of the optimizer."""
+        gradient = compressed_sum(self.collectives, gradient, self.compression)
+        self.replica.update(self.clipped(gradient, tf.reduce_sum(tf.square(gradient))))
+
+    def clipped(self, gradient: tf.Tensor, square: tf.Tensor) -> tf.Tensor:
+        """The gradient, shortened where the norm whose square is given exceeds `clip_norm`."""
+        if self.clip_norm is None:
+            return gradient
+        return gradient * tf.minimum(1.0, tf.math.divide_no_nan(self.clip_norm, tf.sqrt(square)))
 
     @tf.function
     def settle(self) -> None:
+        if self.accumulate > 1 and self.steps_accumulated > 0:
+            self._apply_accumulated()
         self.average(self.replica.buffers)

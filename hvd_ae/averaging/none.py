@@ -14,12 +14,10 @@ class Alone(Way):
     """
 
     own = ("",)  # everything
+    period = None
 
     def step(self, batch: Batch) -> tf.Tensor:
-        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.rows, 1))
-        if batch.rows > 0:
-            self.replica.update(gradient)
-        return loss_sum
+        return self.local_step(batch)
 
     def settle(self) -> None:
         pass

@@ -12,41 +12,60 @@ class Parameter(Way):
     The optimizer's slots are kept as each rank's own, averaged with the parameters, or reset to zero at each average
     (`slots`). The last, incomplete period ends with an average too, as does every period that an evaluation or a
     checkpoint cuts short. Ranks weigh the samples they trained on since the last average.
+
+    With an outer optimizer the step from the last average to the new one counts as a gradient, and is taken by SGD with
+    momentum: SlowMo (Wang et al. 2020, https://arxiv.org/abs/1910.00643), or, with "nesterov", DiLoCo (Douillard et al.
+    2023, https://arxiv.org/abs/2311.08105). Its vectors are the same on all ranks.
     """
 
-    def __init__(self, replica, collectives, settings):
-        super().__init__(replica, collectives, settings)
-        self.sync_every = settings.sync_every
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        self.sync_every = self.period = settings.sync_every
         self.slots = settings.slots
         # steps without rows are not counted by the optimizer, so its counts may differ too
         self.own = ("seed_", "count_", "slot_") if settings.slots == "keep" else ("seed_", "count_")
         self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
+        self.outer = settings.outer_optimizer or "none"
+        if self.outer != "none":
+            self.outer_rate, self.outer_momentum = settings.outer_learning_rate, settings.outer_momentum
+            self.anchor = tf.Variable(replica.vector, name="anchor", trainable=False)
+            self.velocity = tf.Variable(tf.zeros_like(replica.vector), name="velocity", trainable=False)
 
     @property
-    def period(self) -> int:
-        return self.sync_every
+    def vectors(self) -> dict[str, tf.Variable]:
+        outer = {} if self.outer == "none" else {"outer_anchor": self.anchor, "outer_velocity": self.velocity}
+        return {**self.replica.vectors, **outer}
 
     def step(self, batch: Batch) -> tf.Tensor:
-        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.rows, 1))
-        if batch.rows > 0:
-            self.replica.update(gradient)
+        loss_sum = self.local_step(batch)
         self.steps_since.assign_add(1)
         if self.steps_since >= self.sync_every:
-            self._average()
+            self.synchronise()
         return loss_sum
 
     @tf.function
     def settle(self) -> None:
         if self.steps_since > 0:
-            self._average()
+            self.synchronise()
 
-    def _average(self) -> None:
+    def synchronise(self) -> None:
+        """The average, what it does to the slots, and the outer step."""
         before = tf.identity(self.replica.vector)
-        slots = self.replica.slots
-        self.average(self.replica.vector, self.replica.buffers, *(slots if self.slots == "average" else []))
+        self.average_all(self.replica.vector, *(self.replica.slots if self.slots == "average" else []))
         if self.slots == "reset":
-            for slot in slots:
+            for slot in self.replica.slots:
                 slot.assign(tf.zeros_like(slot))
-        distance = tf.cast(tf.reduce_sum(tf.math.squared_difference(before, self.replica.vector)), tf.float64)
-        self.drift.assign_add([distance, 1.0])
+        self.add_drift(before, self.replica.vector)
+        if self.outer != "none":
+            self._outer_step()
         self.steps_since.assign(0)
+
+    def average_all(self, *vectors: tf.Variable) -> None:
+        self.average(*vectors, self.replica.buffers)
+
+    def _outer_step(self) -> None:
+        moved = self.anchor - self.replica.vector
+        self.velocity.assign(self.outer_momentum * self.velocity + moved)
+        step = moved + self.outer_momentum * self.velocity if self.outer == "nesterov" else self.velocity
+        self.anchor.assign_sub(self.outer_rate * step)
+        self.replica.vector.assign(self.anchor)

@@ -1,4 +1,4 @@
-"""What every way of averaging can do: advance by a step, and settle so that all ranks hold the same."""
+"""What every way of averaging can do: advance by a step, and settle so that all ranks can show one result."""
 
 from abc import ABC, abstractmethod
 
@@ -6,7 +6,9 @@ import tensorflow as tf
 
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.config import TrainSettings
+from hvd_ae.data.batches import Chunk
 from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.world import World
 
 
 class Way(ABC):
@@ -14,30 +16,55 @@ class Way(ABC):
 
     Whatever a way does, two things are the same for all. Buffers (batch normalisation's statistics) are averaged when
     the ranks settle, weighted by the samples each rank has seen since. Counters (dropout's seeds) are a rank's own.
+
+    Args:
+        steps_per_epoch: of every rank, for ways that change with the epoch.
     """
 
     # beginnings of the names of vectors that are each rank's own even when the ranks are settled: these are neither
     # proved to be the same nor written once for all
-    own = ("seed_",)
+    own: tuple[str, ...] = ("seed_",)
+    # steps from one moment at which all ranks hold the same to the next; None where that is only when they settle
+    period: int | None = 1
+    # steps that ranks take without meeting in between, so that calls into the graph must hold whole multiples of them
+    steps_at_once = 1
 
-    def __init__(self, replica: Replica, collectives: Engine, settings: TrainSettings):
+    def __init__(self, replica: Replica, collectives: Engine, settings: TrainSettings, steps_per_epoch: int):
         self.replica = replica
         self.collectives = collectives
         # of this rank's distances from the average, one for each average: their squares' sum, and their number
         self.drift = tf.Variable(tf.zeros([2], tf.float64), name="drift", trainable=False)
 
+    @classmethod
+    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
+        """Refuse what this way cannot do, before anything is built; does not communicate.
+
+        Raises:
+            Refused: a number of ranks, or an engine, that does not fit.
+        """
+
+    @staticmethod
+    def part(parameters: int, world: World) -> tuple[int, int] | None:
+        """(first, count) of the parameters that this rank's optimizer updates; None for all."""
+        return None
+
+    @staticmethod
+    def data_world(world: World) -> World | None:
+        """This rank's place among those that train; None where it does not."""
+        return world
+
     @abstractmethod
     def step(self, batch: Batch) -> tf.Tensor:
         """Train on one batch, inside `tf.function`; the sum of this rank's losses (float32 scalar)."""
 
-    @property
-    def period(self) -> int:
-        """Steps from one moment at which the ranks are in step to the next."""
-        return 1
-
     @abstractmethod
     def settle(self) -> None:
-        """Bring all ranks to the same parameters and buffers: before evaluation, a checkpoint and the end."""
+        """Bring `result` to the same on all ranks: before evaluation, a checkpoint and the end."""
+
+    @property
+    def result(self) -> tuple[tf.Variable, tf.Variable]:
+        """The parameters and buffers to evaluate and to save, once the ranks have settled."""
+        return self.replica.vector, self.replica.buffers
 
     @property
     def vectors(self) -> dict[str, tf.Variable]:
@@ -51,15 +78,42 @@ class Way(ABC):
     def own_vectors(self) -> dict[str, tf.Variable]:
         return {name: vector for name, vector in self.vectors.items() if name.startswith(self.own)}
 
+    def run_call(self, run_steps, chunk: Chunk) -> float:
+        """Take the steps of one call into the graph; the sum of this rank's losses."""
+        return float(run_steps(chunk.inputs, chunk.my_rows, chunk.global_rows))
+
+    def after_call(self, step: int, seconds: float) -> None:
+        """A chance to adapt, after each call into the graph, on every rank; `seconds` is what it took here."""
+
+    def measurements(self) -> dict:
+        """What this way wants to say in an epoch's row of `metrics.jsonl` beside what all say (every rank calls it)."""
+        return {}
+
+    def local_step(self, batch: Batch) -> tf.Tensor:
+        """One step of this rank alone on its own batch, left out where it has none."""
+        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.rows, 1))
+        if batch.rows > 0:
+            self.replica.update(gradient)
+        return loss_sum
+
     def average(self, *vectors: tf.Variable) -> None:
         """Replace vectors by their mean over samples: each rank weighs what it has trained on since the last time.
 
         Does nothing where no rank has trained since. Inside `tf.function`.
         """
-        mine, all_ranks = tf.unstack(tf.cast(self.replica.rows_since, tf.float64))
-        if all_ranks > 0:
-            weight = tf.cast(mine / all_ranks, tf.float32)
+        weight, trained = self.weight()
+        if trained:
             for vector in vectors:
                 if vector.shape[0]:
                     vector.assign(self.collectives.sum(weight * vector))
             self.replica.rows_since.assign([0, 0])
+
+    def weight(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """This rank's share of the samples trained on since the last average, and whether there were any."""
+        mine, all_ranks = tf.unstack(tf.cast(self.replica.rows_since, tf.float64))
+        return tf.cast(tf.math.divide_no_nan(mine, all_ranks), tf.float32), all_ranks > 0
+
+    def add_drift(self, before: tf.Tensor, average: tf.Tensor) -> None:
+        """Record how far this rank was from the average."""
+        distance = tf.cast(tf.reduce_sum(tf.math.squared_difference(before, average)), tf.float64)
+        self.drift.assign_add([distance, 1.0])

@@ -86,6 +86,10 @@ class Engine(ABC):
         """Collectives among the ranks of this rank's group; every rank calls it with the same disjoint groups."""
         raise Refused(f"collectives={self.name!r} is one process and has no groups of ranks: start more ranks")
 
+    def adasum(self, vector) -> tf.Tensor:
+        """The adaptive sum over ranks, whose number must be a power of two (see `averaging/adasum.py`)."""
+        return self._metered(self._adasum, vector, 2.0)
+
     @abstractmethod
     def barrier(self) -> None:
         """Return when every rank has called it. Not for use inside `tf.function`."""
@@ -123,6 +127,9 @@ class Engine(ABC):
 
     @abstractmethod
     def _shift(self, vector: tf.Tensor, distance: tf.Tensor) -> tf.Tensor: ...
+
+    @abstractmethod
+    def _adasum(self, vector: tf.Tensor) -> tf.Tensor: ...
 
     @abstractmethod
     def _all_to_all(self, vector: tf.Tensor) -> tf.Tensor: ...

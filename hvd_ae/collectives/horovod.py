@@ -50,6 +50,7 @@ class HorovodEngine(MPIEngine):
         part = copy.copy(self)
         communicator = self.communicator.Split(group_of(self.world.rank, groups))
         MPIEngine.__init__(part, find_world(communicator), communicator)
+        part._traffic = self._traffic  # what a group moves is this rank's traffic too
         # every rank registers every group, in the same order, as Horovod asks
         sets = [hvd.add_process_set(group) if len(group) < self.world.size else hvd.global_process_set
                 for group in groups]
@@ -75,6 +76,5 @@ class HorovodEngine(MPIEngine):
         root = self._set.ranks[root] if self._set.ranks else root  # Horovod counts the ranks of the whole job
         return hvd.broadcast(vector, root_rank=root, process_set=self._set, name=self._name("broadcast"))
 
-    def adasum(self, vector: tf.Tensor) -> tf.Tensor:
-        return self._metered(
-            lambda v: hvd.allreduce(v, op=hvd.Adasum, process_set=self._set, name=self._name("adasum")), vector, 2.0)
+    def _adasum(self, vector: tf.Tensor) -> tf.Tensor:
+        return hvd.allreduce(vector, op=hvd.Adasum, process_set=self._set, name=self._name("adasum"))

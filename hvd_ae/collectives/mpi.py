@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 from mpi4py import MPI
 
-from hvd_ae.collectives.engine import Engine, part_sizes
+from hvd_ae.collectives.engine import Engine, Traffic, part_sizes
+from hvd_ae.collectives.messages import Messages, patiently
+from hvd_ae.collectives.window import ParameterWindow
 from hvd_ae.world import World
 
 _ALIGNMENT = 64  # bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES at its largest
@@ -24,6 +26,25 @@ class MPIEngine(Engine):
     def __init__(self, world: World, communicator: MPI.Intracomm = MPI.COMM_WORLD):
         super().__init__(world)
         self.communicator = communicator
+        self._one_to_one: list[Messages | ParameterWindow] = []  # what moves bytes beside the collectives
+
+    @property
+    def traffic(self) -> Traffic:
+        collective = super().traffic
+        return Traffic(*(total + sum(getattr(other, name) for other in self._one_to_one)
+                         for name, total in vars(collective).items()))
+
+    def messages(self) -> Messages:
+        """A way to send vectors from rank to rank; every rank calls it."""
+        self._one_to_one.append(Messages(self.communicator))
+        return self._one_to_one[-1]
+
+    def parameter_window(self, parameters: int) -> ParameterWindow:
+        """A vector on rank 0 that the others reach by one-sided MPI; every rank calls it."""
+        self._one_to_one.append(ParameterWindow(self.communicator, parameters))
+        return self._one_to_one[-1]
+
+    wait_patiently = staticmethod(patiently)
 
     def barrier(self) -> None:
         self.communicator.Barrier()
@@ -108,9 +129,26 @@ class MPIEngine(Engine):
 
         return self._on_numpy(exchange, vector, vector.shape, distance)
 
+    def _adasum(self, vector: tf.Tensor) -> tf.Tensor:
+        rank, size = self.world.rank, self.world.size
+
+        def add_up(own: np.ndarray) -> np.ndarray:
+            total, received = own, aligned_empty(own.size, own.dtype)
+            distance = 1
+            while distance < size:
+                partner = rank ^ distance
+                self.communicator.Sendrecv(total, partner, 0, received, partner, 0)
+                total = adaptive_sum(*((total, received) if rank < partner else (received, total)))
+                distance *= 2
+            return total if total is not own else own.copy()
+
+        return self._on_numpy(add_up, vector, vector.shape)
+
     def split(self, groups: list[list[int]]) -> "MPIEngine":
         communicator = self.communicator.Split(group_of(self.world.rank, groups))
-        return MPIEngine(find_world(communicator), communicator)
+        part = MPIEngine(find_world(communicator), communicator)
+        part._traffic = self._traffic  # what a group moves is this rank's traffic too
+        return part
 
     def _on_numpy(self, function, vector: tf.Tensor, shape, *more: tf.Tensor) -> tf.Tensor:
         """Call `function` on the tensors' memory, now or, inside `tf.function`, when the graph runs."""
@@ -126,6 +164,21 @@ def aligned_empty(count: int, dtype: np.dtype) -> np.ndarray:
     memory = np.empty(count * dtype.itemsize + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + count * dtype.itemsize].view(dtype)
+
+
+def adaptive_sum(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Each vector without half of what it shares with the other: orthogonal ones add up, equal ones stay as they are.
+
+    Maleki et al. 2020 (https://arxiv.org/abs/2006.02924), equation 7.
+    """
+    dot, of_first, of_second = (float(np.einsum("i,i", a, b, dtype=np.float64))
+                                for a, b in ((first, second), (first, first), (second, second)))
+    first_share = 1.0 - dot / (2.0 * of_first) if of_first else 1.0
+    second_share = 1.0 - dot / (2.0 * of_second) if of_second else 1.0
+    total = aligned_empty(first.size, first.dtype)
+    np.multiply(first, np.float32(first_share), out=total)
+    total += second * np.float32(second_share)
+    return total
 
 
 def _as_bytes(vector: np.ndarray) -> list:

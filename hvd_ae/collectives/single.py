@@ -28,7 +28,7 @@ class SingleEngine(Engine):
     def _same(self, vector: tf.Tensor) -> tf.Tensor:
         return vector
 
-    _sum = _minimum = _maximum = _reduce_scatter = _all_gather = _all_to_all = _same
+    _sum = _minimum = _maximum = _reduce_scatter = _all_gather = _all_to_all = _adasum = _same
 
     def _shift(self, vector: tf.Tensor, distance: tf.Tensor) -> tf.Tensor:
         return vector

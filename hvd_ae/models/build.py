@@ -77,8 +77,7 @@ def find_encoder(model: keras.Model) -> keras.Model | None:
 
 
 def _outputs_per_sample(layer: keras.layers.Layer) -> int:
-    sizes = [size for size in layer.output.shape[1:]]
     product = 1
-    for size in sizes:
+    for size in layer.output.shape[1:]:
         product *= size or sys.maxsize
     return product

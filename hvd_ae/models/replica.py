@@ -26,9 +26,11 @@ class Replica:
         flat: the model as a function of a vector.
         optimizer: an element-wise Keras optimizer that has not been built.
         rank: added to the seeds, so that ranks draw different dropout masks.
+        part: (first, count) of the parameters that this rank's optimizer updates; None for all of them.
     """
 
-    def __init__(self, flat: FlatModel, optimizer: keras.optimizers.Optimizer, rank: int):
+    def __init__(self, flat: FlatModel, optimizer: keras.optimizers.Optimizer, rank: int,
+                 part: tuple[int, int] | None = None):
         self.flat = flat
         parameters, buffers, counters = flat.read()
         self.parameters = keras.Variable(parameters, name="parameters")
@@ -37,7 +39,9 @@ class Replica:
         # the samples this rank, and all ranks, have trained on since the last average: its weight in the next one
         self.rows_since = tf.Variable(tf.zeros([2], tf.int64), name="rows_since", trainable=False)
         self.optimizer = optimizer
-        optimizer.build([self.parameters])
+        self.part = part
+        self.trained = self.parameters if part is None else keras.Variable(parameters[part[0] : sum(part)], name="part")
+        optimizer.build([self.trained])
         # XLA fuses the optimizer's dozen passes over memory into one: a quarter more samples/s (see benchmarks)
         self._apply = tf.function(self._apply_eagerly, jit_compile=True)
 
@@ -49,7 +53,7 @@ class Replica:
     @property
     def slots(self) -> list[tf.Variable]:
         """The optimizer's vectors: momentum, velocity and so on."""
-        return [v.value for v in self.optimizer.variables if v.shape == self.parameters.shape]
+        return [v.value for v in self.optimizer.variables if v.shape == self.trained.shape]
 
     @property
     def learning_rate(self) -> float:
@@ -58,11 +62,11 @@ class Replica:
 
     @property
     def vectors(self) -> dict[str, tf.Variable]:
-        """Everything that training changes: parameters, buffers, slot_*, count_* (the optimizer's scalars) and seed_*."""
+        """Everything that training changes: parameters, buffers, slot_*, seed_*, and count_*, the optimizer's scalars."""
         vectors = {"parameters": self.vector, "buffers": self.buffers}
         vectors |= {f"seed_{position}": counter for position, counter in enumerate(self.counters)}
         for position, variable in enumerate(self.optimizer.variables):  # not all of them have names of their own
-            kind = "slot" if variable.shape == self.parameters.shape else "count"
+            kind = "slot" if variable.shape == self.trained.shape else "count"
             if variable.name != "learning_rate":  # a setting, which a resumed run may change
                 vectors[f"{kind}_{position}"] = variable.value
         return vectors
@@ -75,7 +79,7 @@ class Replica:
         gradient, loss_sum, buffers, counters = tf.cond(
             batch.rows > 0,
             lambda: tuple(self._evaluate(batch, divisor)),
-            lambda: (tf.zeros_like(self.vector), 0.0, tf.identity(self.buffers), [tf.identity(c) for c in self.counters]),
+            lambda: (tf.zeros_like(self.vector), 0.0, tf.identity(self.buffers), list(map(tf.identity, self.counters))),
         )
         if self.flat.buffer_layout.size:
             self.buffers.assign(buffers)
@@ -91,13 +95,14 @@ class Replica:
         )
 
     def update(self, gradient: tf.Tensor) -> None:
-        """One step of the optimizer."""
+        """One step of the optimizer on what it trains: all parameters, or this rank's part of them."""
         self._apply(gradient)
 
     def _apply_eagerly(self, gradient: tf.Tensor) -> None:
-        self.optimizer.apply([gradient], [self.parameters])
+        self.optimizer.apply([gradient], [self.trained])
 
-    def loss_of(self, inputs: tf.Tensor, losses: Sequence) -> list[tf.Tensor]:
-        """Each loss summed over the rows, in inference mode, float64 scalars."""
-        outputs = self.flat.outputs(self.vector, self.buffers, self.counters, inputs)
+    def losses_of(self, parameters: tf.Variable, buffers: tf.Variable, inputs: tf.Tensor,
+                  losses: Sequence) -> list[tf.Tensor]:
+        """Each loss of these parameters summed over the rows, in inference mode, float64 scalars."""
+        outputs = self.flat.outputs(parameters, buffers, self.counters, inputs)
         return [tf.reduce_sum(tf.cast(loss(inputs, outputs), tf.float64)) for loss in losses]

@@ -18,14 +18,15 @@ import numpy as np
 
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.agree import broadcast_text, together
+from hvd_ae.config import WAY_SETTINGS
 from hvd_ae.errors import Refused
 from hvd_ae.training.position import Position
 from hvd_ae.training.prepare import Prepared
 from hvd_ae.training.vector_files import BadFile, read_json, read_vectors, sync_folder, write_json, write_vectors
 
 # What must be as it was for a resumed run to be the same run. Epochs, steps and learning rate may change.
-_SAME = ("data", "model", "loss", "optimizer", "averaging", "sync_every", "slots", "partition", "concentration",
-         "batch_size", "seed")
+_SAME = ("data", "model", "loss", "optimizer", "averaging", "partition", "concentration", "batch_size", "seed",
+         *sorted({name for settings in WAY_SETTINGS.values() for name in settings}))
 
 
 def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> None:

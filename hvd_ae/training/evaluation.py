@@ -5,21 +5,22 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from hvd_ae.averaging.way import Way
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.data.batches import plan_evaluation
 from hvd_ae.data.samples import Samples
-from hvd_ae.models.replica import Replica
 
 
 class Evaluator:
     """Means over samples of several losses; each rank takes a contiguous share of the rows.
 
     Args:
+        way: whose settled result is judged.
         losses: by name, functions from (targets, outputs) to one number a row.
         batch_size: rows in one pass through the model; the last pass may have fewer.
     """
 
-    def __init__(self, replica: Replica, samples: Samples, losses: Mapping[str, Callable], collectives: Engine,
+    def __init__(self, way: Way, samples: Samples, losses: Mapping[str, Callable], collectives: Engine,
                  batch_size: int):
         self._samples, self._collectives, self._batch_size = samples, collectives, batch_size
         self._names = list(losses)
@@ -28,7 +29,7 @@ class Evaluator:
 
         @tf.function(input_signature=[tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)])
         def sums(inputs):
-            return tf.stack(replica.loss_of(tf.cast(inputs, tf.float32) * scale, losses.values()))
+            return tf.stack(way.replica.losses_of(*way.result, tf.cast(inputs, tf.float32) * scale, losses.values()))
 
         self._sums = sums
 

@@ -1,6 +1,7 @@
 """The training loop: the algorithm on one screen, progress yielded and already reduced over ranks."""
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Loop:
         self._run_steps = compile_steps(prepared.way, prepared.source.train)
         losses = {"val_loss": LOSSES[prepared.settings.loss], "val_mse": LOSSES["mse"]}
         self._evaluator = Evaluator(
-            prepared.replica, prepared.source.validation, losses, prepared.collectives, prepared.settings.batch_size
+            prepared.way, prepared.source.validation, losses, prepared.collectives, prepared.settings.batch_size
         )
 
     @property
@@ -68,12 +69,16 @@ class Loop:
         if p.settings.steps is not None:
             steps = min(steps, p.settings.steps - first.step)
         # ranks are in step now, and then every period: proofs fall on such steps only
-        proof_every = math.ceil(p.settings.proof_every / p.way.period) * p.way.period
-        cuts = [first.step_in_epoch + end for end in call_ends(steps, proof_every, p.bytes_per_step)]
+        period = p.way.period or steps + 1
+        proof_every = math.ceil(p.settings.proof_every / period) * period
+        ends = call_ends(steps, proof_every, p.bytes_per_step, p.way.steps_at_once)
+        cuts = [first.step_in_epoch + end for end in ends]
         with chunks(p.source.train, plan, first.step_in_epoch, cuts) as feed:
             for chunk in clock.timed(feed):
-                loss_sum = float(self._run_steps(chunk.inputs, chunk.my_rows, chunk.global_rows))
+                started = time.perf_counter()
+                loss_sum = p.way.run_call(self._run_steps, chunk)
                 self.position = self.position.advanced(chunk, loss_sum)
+                p.way.after_call(self.position.step, time.perf_counter() - started)
                 if (self.position.step - first.step) % proof_every == 0:
                     prove(p.way, self.position.step)
                 yield Progress(self.position, p.steps_per_epoch)

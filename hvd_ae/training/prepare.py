@@ -10,7 +10,7 @@ from hvd_ae.averaging.way import Way
 from hvd_ae.collectives.agree import refused_by_all, same_on_all, together
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.config import TrainSettings
-from hvd_ae.data.batches import plan_epoch
+from hvd_ae.data.batches import EpochPlan, plan_epoch, plan_evaluation
 from hvd_ae.data.download import ensure_downloaded
 from hvd_ae.data.samples import check_rows
 from hvd_ae.data.sources import Source, fingerprint, load
@@ -20,6 +20,7 @@ from hvd_ae.models.flat import FlatModel
 from hvd_ae.models.losses import LOSSES
 from hvd_ae.models.optimizers import learning_rate_rule, make_optimizer
 from hvd_ae.models.replica import Replica
+from hvd_ae.world import World
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,23 @@ class Prepared:
     replica: Replica
     way: Way
 
-    def plan(self, epoch: int):
+    def plan(self, epoch: int) -> EpochPlan:
         """This rank's rows in this epoch."""
-        s, train = self.settings, self.source.train
-        return plan_epoch(
-            s.partition, train.count, self.collectives.world, s.batch_size, s.seed, epoch,
+        s, train, world = self.settings, self.source.train, self.way.data_world(self.collectives.world)
+        plan = plan_epoch(
+            s.partition, train.count, world or self.trainers, s.batch_size, s.seed, epoch,
             labels=train.labels, concentration=s.concentration,
         )
+        return plan if world else EpochPlan(plan.indices[:0], np.zeros_like(plan.my_rows), plan.global_rows)
+
+    @property
+    def trainers(self) -> World:
+        """The first of the ranks that train, and how many they are: all ranks, but for a server."""
+        return trainers(self.settings, self.collectives.world)
 
     @property
     def steps_per_epoch(self) -> int:
-        return steps_per_epoch(self.source.train.count, self.settings.batch_size, self.collectives.world.size)
+        return steps_per_epoch(self.source.train.count, self.settings.batch_size, self.trainers.size)
 
     @property
     def bytes_per_step(self) -> int:
@@ -58,13 +65,15 @@ def prepare(settings: TrainSettings, collectives: Engine) -> Prepared:
         Refused: on every rank alike, whichever rank saw the fault.
     """
     source = load_on_all(settings, collectives)
+    kind = WAYS[settings.averaging]
+    together(collectives, lambda: kind.check(settings, collectives.world, collectives.name))
     replica = together(collectives, lambda: _build_replica(settings, source, collectives))
-    prepared = Prepared(settings, collectives, source, replica, WAYS[settings.averaging](replica, collectives, settings))
-    minimum, maximum = together(collectives, lambda: check_rows(source.train, prepared.plan(0).indices))
-    together(collectives, lambda: _check_range(settings, minimum, maximum))
-    for vector in (replica.vector, replica.buffers):
+    for vector in (replica.vector, replica.buffers):  # all start from the same, even if a model drew without a seed
         if vector.shape[0]:
             vector.assign(collectives.broadcast(vector))
+    steps = steps_per_epoch(source.train.count, settings.batch_size, trainers(settings, collectives.world).size)
+    prepared = Prepared(settings, collectives, source, replica, kind(replica, collectives, settings, steps))
+    together(collectives, lambda: _check_values(prepared))
     return prepared
 
 
@@ -83,22 +92,34 @@ def load_on_all(settings: TrainSettings, collectives: Engine) -> Source:
     return source
 
 
+def trainers(settings: TrainSettings, world: World) -> World:
+    """The world of the ranks that train, as the first of them sees it: all ranks, but for a server."""
+    seen_by_last = WAYS[settings.averaging].data_world(World(world.size - 1, world.size))
+    return World(0, seen_by_last.size if seen_by_last else world.size)
+
+
 def steps_per_epoch(samples: int, batch_size: int, ranks: int) -> int:
     """Steps of the rank with the largest part, the last, partial batch included."""
     return math.ceil(math.ceil(samples / ranks) / batch_size)
 
 
 def _build_replica(settings: TrainSettings, source: Source, collectives: Engine) -> Replica:
-    ranks = collectives.world.size
+    ranks = trainers(settings, collectives.world).size
     model = build_model(settings.model, source.train.sample_shape, settings.output_activation, settings.seed)
     warmup_steps = round(settings.warmup_epochs * steps_per_epoch(source.train.count, settings.batch_size, ranks))
     rate = learning_rate_rule(settings.learning_rate, settings.lr_scaling, ranks, warmup_steps)
     optimizer = make_optimizer(settings.optimizer, rate)
-    return Replica(FlatModel(model, LOSSES[settings.loss]), optimizer, collectives.world.rank)
+    flat = FlatModel(model, LOSSES[settings.loss])
+    part = WAYS[settings.averaging].part(flat.layout.size, collectives.world)
+    return Replica(flat, optimizer, collectives.world.rank, part)
 
 
-def _check_range(settings: TrainSettings, minimum: float, maximum: float) -> None:
-    """Refuse samples that the model's last activation, or the loss, can never reach."""
+def _check_values(prepared: Prepared) -> None:
+    """Read this rank's rows once; refuse what is not finite, or what the model's output or the loss can never reach."""
+    settings, source, world = prepared.settings, prepared.source, prepared.collectives.world
+    shares = [check_rows(source.train, prepared.plan(0).indices),
+              check_rows(source.validation, plan_evaluation(source.validation.count, world))]
+    minimum, maximum = min(low for low, _ in shares), max(high for _, high in shares)
     if 0.0 <= minimum and maximum <= 1.0:
         return
     seen = f"data={settings.data!r} holds values from {minimum:.6g} to {maximum:.6g}"

@@ -30,6 +30,7 @@ class EpochReport:
     bytes_sent_per_rank: int  # mean over ranks
     drift: float | None  # root mean square distance of a rank from the average just before averaging
     in_sync: bool | None
+    measurements: dict  # what the way of averaging has to say besides
 
     @property
     def samples_per_second(self) -> float | None:
@@ -38,7 +39,8 @@ class EpochReport:
 
     def row(self) -> dict:
         """This report as plain values, for `metrics.jsonl`."""
-        return {**dataclasses.asdict(self), "samples_per_second": self.samples_per_second}
+        row = dataclasses.asdict(self)
+        return {**row, "samples_per_second": self.samples_per_second, **row.pop("measurements")}
 
 
 def reduce_report(prepared: Prepared, position: Position, clock: Clock, traffic: Traffic,
@@ -64,4 +66,5 @@ def reduce_report(prepared: Prepared, position: Position, clock: Clock, traffic:
         bytes_sent_per_rank=round(float(sums[2]) / ranks),
         drift=math.sqrt(sums[3] / sums[4]) if sums[4] else None,
         in_sync=in_sync,
+        measurements=way.measurements(),
     )

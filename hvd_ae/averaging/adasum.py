@@ -1,0 +1,33 @@
+"""Adaptive summation of gradients: between a sum and a mean, by how much the ranks' gradients agree."""
+
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.config import TrainSettings
+from hvd_ae.errors import Refused
+from hvd_ae.models.replica import Batch
+from hvd_ae.world import World
+
+
+class Adasum(Way):
+    """Adasum (Maleki et al. 2020, https://arxiv.org/abs/2006.02924), Horovod's where Horovod is the engine.
+
+    Gradients of two ranks, each the mean over its own samples, are combined pair by pair: orthogonal ones are added,
+    equal ones averaged. The whole gradient is one vector here, where the paper works layer by layer. Slots stay the
+    same on all ranks; a rank without rows in a step adds a zero vector, which changes nothing.
+    """
+
+    @classmethod
+    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
+        if world.size & (world.size - 1):
+            raise Refused(f"averaging='adasum' combines ranks in pairs of pairs, and {world.size} ranks are no power of "
+                          f"two: start {1 << world.size.bit_length() - 1} or {1 << world.size.bit_length()}")
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.rows, 1))
+        self.replica.update(self.collectives.adasum(gradient))
+        return loss_sum
+
+    @tf.function
+    def settle(self) -> None:
+        self.average(self.replica.buffers)

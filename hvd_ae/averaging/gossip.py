@@ -1,0 +1,61 @@
+"""Each rank averages with its neighbours on a graph; nobody ever waits for all."""
+
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.models.replica import Batch
+
+
+class Gossip(Way):
+    """Decentralised parallel SGD (Lian et al. 2017, https://arxiv.org/abs/1705.09056), adapt then combine.
+
+    After its own step each rank replaces its parameters by the mean of its own and its neighbours': on a "ring" the two
+    beside it; on the one-peer "exponential" graph the one 1, 2, 4, ... ranks below, in turn (Ying et al. 2021,
+    https://arxiv.org/abs/2110.13363); on the "complete" graph all. Weights are the graph's, whatever rows a rank had.
+    Slots are each rank's own. What is evaluated and saved is the mean of all ranks' parameters, which the ranks
+    themselves do not take over; buffers are averaged then too.
+    """
+
+    own = ("seed_", "slot_", "count_", "parameters", "way_steps")
+    period = None
+
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        self.graph = settings.graph
+        self.mean = tf.Variable(replica.vector, name="mean", trainable=False)
+        self.steps = tf.Variable(0, name="steps", trainable=False)
+
+    @property
+    def result(self) -> tuple[tf.Variable, tf.Variable]:
+        return self.mean, self.replica.buffers
+
+    @property
+    def vectors(self) -> dict[str, tf.Variable]:
+        return {**self.replica.vectors, "mean": self.mean, "way_steps": self.steps}
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        loss_sum = self.local_step(batch)
+        self.mix()
+        return loss_sum
+
+    def mix(self) -> None:
+        """One round of averaging with the neighbours."""
+        size, own = self.collectives.world.size, tf.convert_to_tensor(self.replica.vector)
+        if self.graph == "complete" or size == 1:
+            mixed = self.collectives.mean(own)
+        elif self.graph == "ring" and size > 2:
+            below, above = self.collectives.shift(own, 1), self.collectives.shift(own, size - 1)
+            mixed = (below + own + above) / 3.0
+        elif self.graph == "ring":
+            mixed = (own + self.collectives.shift(own, 1)) / 2.0
+        else:
+            distance = tf.bitwise.left_shift(1, self.steps % (size - 1).bit_length())
+            mixed = (own + self.collectives.shift(own, distance)) / 2.0
+        self.replica.vector.assign(mixed)
+        self.steps.assign_add(1)
+
+    @tf.function
+    def settle(self) -> None:
+        self.mean.assign(self.collectives.mean(tf.convert_to_tensor(self.replica.vector)))
+        self.add_drift(self.replica.vector, self.mean)
+        self.average(self.replica.buffers)

@@ -1,0 +1,60 @@
+"""Gradients among the ranks of a node at every step, parameters among nodes every H steps."""
+
+import tensorflow as tf
+
+from hvd_ae.averaging.parameter import Parameter
+from hvd_ae.collectives.engine import part_sizes
+from hvd_ae.config import TrainSettings
+from hvd_ae.errors import Refused
+from hvd_ae.models.replica import Batch
+from hvd_ae.world import World
+
+
+def nodes_of(settings: TrainSettings, world: World) -> tuple[int, int]:
+    """(number of nodes, ranks on each)."""
+    ranks_per_node = settings.ranks_per_node or world.local_size
+    return world.size // ranks_per_node, ranks_per_node
+
+
+class Hierarchical(Parameter):
+    """Local SGD among nodes whose ranks work as one (Lin et al. 2020, section 5, https://arxiv.org/abs/1808.07217).
+
+    The fast links inside a node carry a gradient every step; the slow ones between nodes carry the parameters every H
+    steps, each rank of a node its own part of them. Slots are the same within a node; `slots` says what becomes of them
+    among nodes, as in `parameter`. `ranks_per_node` lets consecutive ranks of one machine stand for several nodes.
+    """
+
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        nodes, each = nodes_of(settings, collectives.world)
+        self.inside = collectives.split([list(range(n * each, (n + 1) * each)) for n in range(nodes)])
+        self.across = collectives.split([list(range(local, nodes * each, each)) for local in range(each)])
+
+    @classmethod
+    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
+        nodes, each = nodes_of(settings, world)
+        if nodes * each != world.size or (settings.ranks_per_node is None and nodes != world.nodes):
+            raise Refused(f"averaging='hierarchical' needs as many ranks on every node, and {world.size} ranks are not a "
+                          f"multiple of {each}: start the same number on each node, or set --ranks-per-node")
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        rows = self.inside.sum(tf.cast(batch.rows, tf.float32)[tf.newaxis])[0]
+        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(rows, 1.0))
+        gradient = self.inside.sum(gradient)
+        if rows > 0:
+            self.replica.update(gradient)
+        self.steps_since.assign_add(1)
+        if self.steps_since >= self.sync_every:
+            self.synchronise()
+        return loss_sum
+
+    def average_all(self, *vectors: tf.Variable) -> None:
+        mine, trained = self.weight()
+        weight = self.inside.sum(mine[tf.newaxis])[0]  # of this node
+        if trained:
+            for vector in vectors:
+                sizes = part_sizes(vector.shape[0], self.inside.world.size)
+                first, count = sum(sizes[: self.inside.world.rank]), sizes[self.inside.world.rank]
+                part = self.across.sum(weight * vector[first : first + count])
+                vector.assign(tf.ensure_shape(self.inside.all_gather(part), vector.shape))
+            self.average(self.replica.buffers)

@@ -1,0 +1,44 @@
+"""Ranks train apart and are averaged once, at the end."""
+
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.models.replica import Batch
+
+
+class OneShot(Way):
+    """One-shot averaging (Zinkevich et al. 2010, "Parallelized Stochastic Gradient Descent").
+
+    Parameters and slots are each rank's own to the end. What is evaluated after an epoch, and saved at the end, is the
+    mean of the ranks' parameters and buffers, weighted by the samples each has trained on; training goes on from each
+    rank's own.
+    """
+
+    own = ("seed_", "slot_", "count_", "parameters", "buffers", "way_rows")
+    period = None
+
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        self.mean = tf.Variable(replica.vector, name="mean", trainable=False)
+        self.mean_buffers = tf.Variable(replica.buffers, name="mean_buffers", trainable=False)
+
+    @property
+    def result(self) -> tuple[tf.Variable, tf.Variable]:
+        return self.mean, self.mean_buffers
+
+    @property
+    def vectors(self) -> dict[str, tf.Variable]:
+        return {**self.replica.vectors, "mean": self.mean, "mean_buffers": self.mean_buffers,
+                "way_rows": self.replica.rows_since}
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        return self.local_step(batch)
+
+    @tf.function
+    def settle(self) -> None:
+        weight, trained = self.weight()
+        if trained:
+            self.mean.assign(self.collectives.sum(weight * self.replica.vector))
+            self.add_drift(self.replica.vector, self.mean)
+            if self.replica.buffers.shape[0]:
+                self.mean_buffers.assign(self.collectives.sum(weight * self.replica.buffers))

@@ -1,0 +1,40 @@
+"""First gradients at every step, then parameters every H steps."""
+
+import tensorflow as tf
+
+from hvd_ae.averaging.gradient import Gradient
+from hvd_ae.averaging.parameter import Parameter
+from hvd_ae.averaging.way import Way
+from hvd_ae.models.replica import Batch
+
+
+class PostLocal(Way):
+    """Post-local SGD (Lin et al. 2020, https://arxiv.org/abs/1808.07217).
+
+    `gradient` for the first `local_after` epochs, when the loss still falls fast, then `parameter`, whose docstring says
+    what becomes of slots and incomplete periods.
+    """
+
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        self.first = Gradient(replica, collectives, settings, steps_per_epoch)
+        self.then = Parameter(replica, collectives, settings, steps_per_epoch)
+        self.drift, self.own, self.period = self.then.drift, self.then.own, self.then.period
+        self.switch_step = settings.local_after * steps_per_epoch
+        self.steps = tf.Variable(0, name="steps", trainable=False)
+
+    @property
+    def vectors(self) -> dict[str, tf.Variable]:
+        return {**self.then.vectors, "way_steps": self.steps}
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        if self.steps < self.switch_step:
+            loss_sum = self.first.step(batch)
+        else:
+            loss_sum = self.then.step(batch)
+        self.steps.assign_add(1)
+        return loss_sum
+
+    def settle(self) -> None:
+        self.then.settle()
+        self.first.settle()

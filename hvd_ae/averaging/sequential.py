@@ -1,0 +1,63 @@
+"""One rank trains at a time: the scheme of the research code this project grew out of, kept as a baseline."""
+
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.models.replica import Batch
+
+
+class Sequential(Way):
+    """Ranks train in turn, and hand the running mean of their parameters on with the token.
+
+    A round: from common parameters, rank 0 trains H steps on its own partition while the others wait, adds its
+    parameters to the kept mean and passes the mean on; then rank 1 does, and so on. The mean that the last rank has
+    completed is handed back to all. Ranks count alike. Slots are each rank's own. A round that an evaluation or a
+    checkpoint cuts short has fewer steps for every rank. On one rank it is training by itself.
+    """
+
+    own = ("seed_", "slot_", "count_")
+
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        self.sync_every = self.period = self.steps_at_once = settings.sync_every
+        self.kept = tf.Variable(tf.zeros_like(replica.vector), name="kept", trainable=False)
+        self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
+        self.messages = collectives.messages() if collectives.world.size > 1 else None
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        if self.steps_since == 0:
+            self._wait_for_my_turn()
+        loss_sum = self.local_step(batch)
+        self.steps_since.assign_add(1)
+        if self.steps_since >= self.sync_every:
+            self._end_my_turn()
+        return loss_sum
+
+    @tf.function
+    def settle(self) -> None:
+        if self.steps_since > 0:
+            self._end_my_turn()
+        self.average(self.replica.buffers)
+
+    def _wait_for_my_turn(self) -> None:
+        rank = self.collectives.world.rank
+        if rank > 0:
+            length = self.kept.shape[0]
+
+            def receive() -> np.ndarray:
+                token = np.empty(length, np.float32)
+                self.messages.receive(token, rank - 1)
+                return token
+
+            self.kept.assign(tf.ensure_shape(tf.numpy_function(receive, [], tf.float32), [length]))
+
+    def _end_my_turn(self) -> None:
+        rank, size = self.collectives.world.rank, self.collectives.world.size
+        trained = tf.identity(self.replica.vector)
+        self.kept.assign((self.kept * float(rank) + trained) / float(rank + 1))
+        if rank + 1 < size:
+            tf.numpy_function(lambda mean: self.messages.send(mean, rank + 1) or np.int32(0), [self.kept], tf.int32)
+        self.replica.vector.assign(self.collectives.broadcast(tf.convert_to_tensor(self.kept), size - 1))
+        self.add_drift(trained, self.replica.vector)
+        self.steps_since.assign(0)

@@ -1,0 +1,194 @@
+"""Rank 0 holds the parameters; the other ranks compute gradients for it."""
+
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.collectives.engine import Engine
+from hvd_ae.config import TrainSettings
+from hvd_ae.data.batches import Chunk
+from hvd_ae.errors import Refused
+from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.world import World
+
+_SERVER = 0
+_HEADER, _GRADIENT, _PARAMETERS = 1, 2, 3  # tags
+
+
+class Server(Way):
+    """A parameter server on rank 0 and N-1 workers, each with its own partition of the data.
+
+    "sync": SyncReplicas (Chen et al. 2016, https://arxiv.org/abs/1604.00981). The server waits for the gradients of
+    `aggregate` workers that were computed from its present parameters, applies their mean over samples, and answers
+    those workers. A straggler's gradient, computed from older parameters, is dropped, and the straggler is answered at
+    once. With every worker aggregated this is `gradient` on N-1 ranks.
+
+    "async": Downpour SGD (Dean et al. 2012, "Large Scale Distributed Deep Networks"). Workers read the parameters and
+    leave gradients through one-sided MPI; the server applies each as it comes. The staleness of a gradient is the number
+    of updates made since its worker read the parameters. Reruns differ.
+
+    Slots are the server's alone. An epoch ends when every worker has used up its part, so there is no incomplete period.
+    Buffers are averaged over the workers when the ranks settle, and all take over the server's parameters.
+    """
+
+    own = ("seed_", "slot_", "count_")
+    period = None
+
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        workers = collectives.world.size - 1
+        aggregate = settings.aggregate or workers
+        kind = _Synchronous if settings.server == "sync" else _Asynchronous
+        self.exchange = kind(replica, collectives, workers, aggregate)
+        self.is_server = collectives.world.rank == _SERVER
+
+    @classmethod
+    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
+        if world.size < 2:
+            raise Refused("averaging='server' needs a rank for the server and one for a worker, and there is 1 rank: start "
+                          "at least 2")
+        if settings.aggregate is not None and not settings.aggregate < world.size:
+            raise Refused(f"aggregate={settings.aggregate} must be at most the number of workers, and {world.size} ranks "
+                          f"have {world.size - 1}: drop it to wait for all")
+
+    @staticmethod
+    def data_world(world: World) -> World | None:
+        return World(world.rank - 1, world.size - 1) if world.rank != _SERVER else None
+
+    def run_call(self, run_steps, chunk: Chunk) -> float:
+        if not self.is_server:
+            self.exchange.begin()
+            return super().run_call(run_steps, chunk)
+        self.replica.rows_since.assign_add([0, int(chunk.global_rows.sum())])
+        self.exchange.serve(len(chunk.my_rows))
+        return 0.0
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        parameters = tf.numpy_function(self.exchange.fetch, [], tf.float32)
+        self.replica.vector.assign(tf.ensure_shape(parameters, self.replica.vector.shape))
+        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
+        tf.numpy_function(self.exchange.push, [gradient, batch.rows], tf.int32)
+        return loss_sum
+
+    def settle(self) -> None:
+        self._take_over()
+        self.exchange.version = int(self.collectives.broadcast(np.array([self.exchange.version]), _SERVER)[0])
+
+    @tf.function
+    def _take_over(self) -> None:
+        self.replica.vector.assign(self.collectives.broadcast(tf.convert_to_tensor(self.replica.vector), _SERVER))
+        self.average(self.replica.buffers)
+
+    def measurements(self) -> dict:
+        return self.exchange.measurements()
+
+
+class _Synchronous:
+    """The exchange of "sync": two messages there, and one back."""
+
+    def __init__(self, replica: Replica, collectives: Engine, workers: int, aggregate: int):
+        self._replica, self._workers, self._aggregate = replica, workers, aggregate
+        self._messages = collectives.messages()
+        self.version = 0  # of the parameters that this rank has
+        self._parameters: np.ndarray | None = None  # of a worker: what the server answered last
+        self._applied = self._dropped = 0
+
+    def begin(self) -> None:
+        """Before a call into the graph: the ranks may have settled since the last (worker)."""
+        self._parameters = self._replica.vector.numpy()
+
+    def push(self, gradient: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Send a gradient summed over rows, and wait for the parameters that come of it (worker)."""
+        self._messages.send(np.array([self.version, rows], np.int64), _SERVER, _HEADER)
+        self._messages.send(gradient, _SERVER, _GRADIENT)
+        answer = np.empty(gradient.size + 1, np.float32)
+        self._messages.receive(answer, _SERVER, _PARAMETERS)
+        self.version, self._parameters = int(answer[-1:].view(np.int32)[0]), answer[:-1].copy()
+        return np.int32(0)
+
+    def fetch(self) -> np.ndarray:
+        """The parameters that the server sent last (worker)."""
+        return self._parameters
+
+    def serve(self, steps: int) -> None:
+        """Take `steps` gradients from every worker, and update as often as enough have come together (server)."""
+        left, waiting = {worker: steps for worker in range(1, self._workers + 1)}, {}
+        while any(left.values()) or waiting:
+            still_to_come = sum(1 for worker, count in left.items() if count and worker not in waiting)
+            if waiting and len(waiting) >= min(self._aggregate, len(waiting) + still_to_come):
+                self._update(waiting)
+                waiting = {}
+                continue
+            worker, version, rows, gradient = self._receive()
+            left[worker] -= 1
+            if version < self.version:
+                self._dropped += 1
+                self._answer(worker)
+            else:
+                waiting[worker] = rows, gradient
+
+    def _receive(self) -> tuple[int, int, int, np.ndarray]:
+        header, gradient = np.empty(2, np.int64), np.empty(self._replica.vector.shape[0], np.float32)
+        worker = self._messages.receive(header, None, _HEADER)
+        self._messages.receive(gradient, worker, _GRADIENT)
+        return worker, int(header[0]), int(header[1]), gradient
+
+    def _update(self, waiting: dict[int, tuple[int, np.ndarray]]) -> None:
+        rows = sum(rows for rows, _ in waiting.values())
+        if rows:
+            total = np.sum([waiting[worker][1] for worker in sorted(waiting)], axis=0)  # in rank order, as reruns should
+            self._replica.update(tf.constant(total / np.float32(rows)))
+            self._applied += len(waiting)
+        self.version += 1
+        for worker in waiting:
+            self._answer(worker)
+
+    def _answer(self, worker: int) -> None:
+        version = np.array([self.version], np.int32).view(np.float32)
+        self._messages.send(np.append(self._replica.vector.numpy(), version), worker, _PARAMETERS)
+
+    def measurements(self) -> dict:
+        return {"gradients_applied": self._applied, "gradients_dropped": self._dropped}
+
+
+class _Asynchronous:
+    """The exchange of "async": a window of one-sided MPI."""
+
+    def __init__(self, replica: Replica, collectives: Engine, workers: int, aggregate: int):
+        self._replica, self._workers = replica, workers
+        self._window = collectives.parameter_window(replica.vector.shape[0])
+        self._wait = collectives.wait_patiently
+        self.version = 0  # of the parameters that this rank has
+        self._staleness: list[int] = []
+
+    def begin(self) -> None:
+        pass
+
+    def fetch(self) -> np.ndarray:
+        parameters, self.version = self._window.fetch()
+        return parameters
+
+    def push(self, gradient: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        self._window.push(gradient, self.version, int(rows))
+        return np.int32(0)
+
+    def serve(self, steps: int) -> None:
+        """Apply `steps` gradients of every worker in the order in which they come (server)."""
+        self._window.publish(self._replica.vector.numpy(), self.version)
+        for _ in range(steps * self._workers):
+            found = []
+            self._wait(lambda found=found: found.append(self._window.take()) or found[-1] is not None)
+            _, gradient, version, rows = found[-1]
+            self._staleness.append(self.version - version)
+            if rows:
+                self._replica.update(tf.constant(gradient / np.float32(rows)))
+            self.version += 1
+            self._window.publish(self._replica.vector.numpy(), self.version)
+
+    def measurements(self) -> dict:
+        staleness, self._staleness = self._staleness, []
+        return {
+            "gradients_applied": len(staleness),
+            "staleness_mean": float(np.mean(staleness)) if staleness else None,
+            "staleness_max": max(staleness, default=None),
+        }

@@ -1,0 +1,33 @@
+"""Averaging gradients with the optimizer's slots spread over the ranks: 1/N of their memory each."""
+
+import tensorflow as tf
+
+from hvd_ae.averaging.gradient import Gradient
+from hvd_ae.collectives.engine import part_sizes
+from hvd_ae.world import World
+
+
+class Sharded(Gradient):
+    """ZeRO stage 1 (Rajbhandari et al. 2020, https://arxiv.org/abs/1910.02054): the same as `gradient`, in other steps.
+
+    Each rank receives its own part of the summed gradient (reduce-scatter), updates its part of the parameters with its
+    part of the slots, and all gather the parts. It sends as many bytes as an all-reduce. Slots are a rank's own.
+    """
+
+    own = ("seed_", "slot_")
+
+    @staticmethod
+    def part(parameters: int, world: World) -> tuple[int, int]:
+        sizes = part_sizes(parameters, world.size)
+        return sum(sizes[: world.rank]), sizes[world.rank]
+
+    def reduce_and_update(self, gradient: tf.Tensor) -> None:
+        first, count = self.replica.part
+        mine = tf.ensure_shape(self.collectives.reduce_scatter(gradient), [count])
+        square = tf.constant(0.0)
+        if self.clip_norm is not None:
+            square = self.collectives.sum(tf.reduce_sum(tf.square(mine))[tf.newaxis])[0]
+        self.replica.trained.value.assign(self.replica.vector[first : first + count])
+        self.replica.update(self.clipped(mine, square))
+        whole = self.collectives.all_gather(tf.convert_to_tensor(self.replica.trained.value))
+        self.replica.vector.assign(tf.ensure_shape(whole, self.replica.vector.shape))

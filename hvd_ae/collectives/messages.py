@@ -1,0 +1,46 @@
+"""Messages from one rank to another, for ways in which ranks do not all do the same; who waits, sleeps."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from mpi4py import MPI
+
+_SHORTEST, _LONGEST = 20e-6, 2e-3  # seconds between looks
+
+
+def patiently(done: Callable[[], bool]) -> None:
+    """Return when `done` says so, looking ever less often: MPI's own waiting would keep a core busy."""
+    pause = _SHORTEST
+    while not done():
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST)
+
+
+class Messages:
+    """Vectors sent from rank to rank, apart from the collectives on the same ranks (every rank makes one)."""
+
+    def __init__(self, communicator: MPI.Intracomm):
+        self._communicator = communicator.Dup()
+        self.bytes_sent, self.seconds, self.calls = 0, 0.0, 0
+
+    def send(self, vector: np.ndarray, to: int, tag: int = 0) -> None:
+        """Send a contiguous vector; returns when its memory may be used again."""
+        started = time.perf_counter()
+        patiently(self._communicator.Isend(vector, to, tag).Test)
+        self._count(vector.nbytes, started)
+
+    def receive(self, into: np.ndarray, source: int | None = None, tag: int = 0) -> int:
+        """Receive a vector of the same length and dtype from a rank, or from any; returns who sent it."""
+        started, status = time.perf_counter(), MPI.Status()
+        source = MPI.ANY_SOURCE if source is None else source
+        patiently(lambda: self._communicator.Iprobe(source, tag, status))
+        sender = status.Get_source()
+        patiently(self._communicator.Irecv(into, sender, tag).Test)
+        self._count(0, started)
+        return sender
+
+    def _count(self, bytes_sent: int, started: float) -> None:
+        self.calls += 1
+        self.bytes_sent += bytes_sent
+        self.seconds += time.perf_counter() - started
