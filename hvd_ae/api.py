@@ -53,6 +53,7 @@ def train(settings: TrainSettings, collectives: Engine | None = None) -> Result:
         folder.keep_metrics_until(position.step)
         announce(prepared)
     position = _run(prepared, position, folder)
+    prepared.way.close()
     return Result(world, folder.path, _finish(prepared, position, folder))
 
 

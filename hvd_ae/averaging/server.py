@@ -58,7 +58,9 @@ class Server(Way):
     def run_call(self, run_steps, chunk: Chunk) -> float:
         if not self.is_server:
             self.exchange.begin()
-            return super().run_call(run_steps, chunk)
+            loss_sum = super().run_call(run_steps, chunk)
+            self.exchange.end()
+            return loss_sum
         self.replica.rows_since.assign_add([0, int(chunk.global_rows.sum())])
         self.exchange.serve(len(chunk.my_rows))
         return 0.0
@@ -82,6 +84,9 @@ class Server(Way):
     def measurements(self) -> dict:
         return self.exchange.measurements()
 
+    def close(self) -> None:
+        self.exchange.close()
+
 
 class _Synchronous:
     """The exchange of "sync": two messages there, and one back."""
@@ -96,6 +101,10 @@ class _Synchronous:
     def begin(self) -> None:
         """Before a call into the graph: the ranks may have settled since the last (worker)."""
         self._parameters = self._replica.vector.numpy()
+
+    def end(self) -> None:
+        """After it: what the last gradient brought is where the next call begins (worker)."""
+        self._replica.vector.assign(self._parameters)
 
     def push(self, gradient: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Send a gradient summed over rows, and wait for the parameters that come of it (worker)."""
@@ -112,7 +121,7 @@ class _Synchronous:
 
     def serve(self, steps: int) -> None:
         """Take `steps` gradients from every worker, and update as often as enough have come together (server)."""
-        left, waiting = {worker: steps for worker in range(1, self._workers + 1)}, {}
+        left, waiting = dict.fromkeys(range(1, self._workers + 1), steps), {}
         while any(left.values()) or waiting:
             still_to_come = sum(1 for worker, count in left.items() if count and worker not in waiting)
             if waiting and len(waiting) >= min(self._aggregate, len(waiting) + still_to_come):
@@ -150,6 +159,9 @@ class _Synchronous:
     def measurements(self) -> dict:
         return {"gradients_applied": self._applied, "gradients_dropped": self._dropped}
 
+    def close(self) -> None:
+        pass
+
 
 class _Asynchronous:
     """The exchange of "async": a window of one-sided MPI."""
@@ -162,7 +174,9 @@ class _Asynchronous:
         self._staleness: list[int] = []
 
     def begin(self) -> None:
-        pass
+        pass  # every step fetches what the window holds
+
+    end = begin
 
     def fetch(self) -> np.ndarray:
         parameters, self.version = self._window.fetch()
@@ -192,3 +206,6 @@ class _Asynchronous:
             "staleness_mean": float(np.mean(staleness)) if staleness else None,
             "staleness_max": max(staleness, default=None),
         }
+
+    def close(self) -> None:
+        self._window.free()

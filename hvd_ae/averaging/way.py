@@ -36,7 +36,7 @@ class Way(ABC):
         self.drift = tf.Variable(tf.zeros([2], tf.float64), name="drift", trainable=False)
 
     @classmethod
-    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
+    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:  # noqa: B027
         """Refuse what this way cannot do, before anything is built; does not communicate.
 
         Raises:
@@ -82,12 +82,15 @@ class Way(ABC):
         """Take the steps of one call into the graph; the sum of this rank's losses."""
         return float(run_steps(chunk.inputs, chunk.my_rows, chunk.global_rows))
 
-    def after_call(self, step: int, seconds: float) -> None:
+    def after_call(self, step: int, seconds: float) -> None:  # noqa: B027
         """A chance to adapt, after each call into the graph, on every rank; `seconds` is what it took here."""
 
     def measurements(self) -> dict:
         """What this way wants to say in an epoch's row of `metrics.jsonl` beside what all say (every rank calls it)."""
         return {}
+
+    def close(self) -> None:  # noqa: B027
+        """Give back what outlives Python's memory, after the last step; every rank calls it."""
 
     def local_step(self, batch: Batch) -> tf.Tensor:
         """One step of this rank alone on its own batch, left out where it has none."""

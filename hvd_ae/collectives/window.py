@@ -23,6 +23,7 @@ class ParameterWindow:
 
     def __init__(self, communicator: MPI.Intracomm, parameters: int):
         self._rank, self._length = communicator.Get_rank(), parameters
+        self._parameters = self._mail = self._flags = None  # the server's own memory
         workers = communicator.Get_size() - 1
         is_server = self._rank == SERVER
         self._vectors, vectors = _allocate(communicator, np.float32, (1 + workers) * parameters if is_server else 0)
@@ -87,6 +88,12 @@ class ParameterWindow:
         self._states.Put(state, SERVER, 1 + 2 * worker)
         self._states.Unlock(SERVER)
         self._count(gradient.nbytes, started)
+
+    def free(self) -> None:
+        """Give the memory back (every rank calls it, when none uses it any more)."""
+        self._parameters = self._mail = self._flags = None
+        self._vectors.Free()
+        self._states.Free()
 
     def _read_state(self, position: int) -> int:
         state = np.empty(1, np.int64)

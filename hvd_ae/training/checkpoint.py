@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.agree import broadcast_text, together
 from hvd_ae.config import WAY_SETTINGS
 from hvd_ae.errors import Refused

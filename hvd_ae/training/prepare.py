@@ -120,7 +120,7 @@ def _check_values(prepared: Prepared) -> None:
     shares = [check_rows(source.train, prepared.plan(0).indices),
               check_rows(source.validation, plan_evaluation(source.validation.count, world))]
     minimum, maximum = min(low for low, _ in shares), max(high for _, high in shares)
-    if 0.0 <= minimum and maximum <= 1.0:
+    if minimum >= 0.0 and maximum <= 1.0:
         return
     seen = f"data={settings.data!r} holds values from {minimum:.6g} to {maximum:.6g}"
     if settings.loss == "bce":

@@ -1,6 +1,5 @@
 """The laws of averaging, on every engine: ranks together against one process with the same samples."""
 
-import dataclasses
 
 import numpy as np
 import pytest

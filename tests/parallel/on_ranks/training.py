@@ -15,6 +15,7 @@ def train(collectives, **changes):
     """Train every rank of `collectives`; returns what was prepared, and the reports."""
     prepared = prepare(TrainSettings(**{**SETTINGS, **changes}).effective(), collectives)
     reports = [progress.report for progress in Loop(prepared, Position()).run() if progress.report]
+    prepared.way.close()
     return prepared, reports
 
 
