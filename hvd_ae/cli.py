@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from hvd_ae.config import TrainSettings, flags_from_toml
+from hvd_ae.config import CompareSettings, TrainSettings, flags_from_toml
 from hvd_ae.quiet import import_tensorflow
 from hvd_ae.world import read_launch
 
@@ -58,6 +58,15 @@ def reconstruct(run: Positional[str], data: str, output: str, batch_size: int = 
     return 0
 
 
+def compare(settings: OmitArgPrefixes[CompareSettings]) -> int:
+    """Train every way of averaging from the same start in one job; write rows, a table and a picture."""
+    import_tensorflow()
+    from hvd_ae.compare import compare as compare_ways
+
+    compare_ways(settings)
+    return 0
+
+
 def install_horovod(gpu: bool = False, mpi_home: str | None = None) -> int:
     """Build Horovod for exactly the TensorFlow and the MPI that are here, and check it with two ranks.
 
@@ -75,6 +84,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "reconstruct": reconstruct,
+    "compare": compare,
     "install-horovod": install_horovod,
 }
 

@@ -158,6 +158,37 @@ class TrainSettings:
         return dataclasses.replace(self, **filled)
 
 
+# The setting of which a way has variants, for `way:variant` in a comparison.
+VARIANTS = {"gradient": "compression", "parameter": "outer_optimizer", "server": "server", "gossip": "graph"}
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """What is the same for all ways, and which ways to compare."""
+
+    ways: str = ",".join([*(way for way in WAY_SETTINGS if way != "none"), "server:async"])
+    """Ways of averaging, with commas between them; one with variants may name one: server:async, gossip:exponential,
+    gradient:fp16, parameter:nesterov."""
+    sync_every: str = "16"
+    """Periods H, with commas between them; each way that has one is trained with each of them."""
+    seeds: int = 1
+    """Trainings of each, from seeds 0, 1, ...; the spread over them is shown."""
+    data: str = "digits"
+    """As for `hvd-ae train`, and so the others below."""
+    partition: Partition = "reshuffled"
+    concentration: float | None = None
+    model: str = "deep"
+    batch_size: int = 128
+    epochs: int = 10
+    steps: int | None = None
+    """Stop after as many samples as this many steps of all ranks take."""
+    optimizer: str = "adam"
+    learning_rate: float = 0.001
+    collectives: Collectives | None = None
+    run_dir: str = "runs/compare"
+    """Where compare.jsonl, compare.md and compare.png go."""
+
+
 def _check(s: TrainSettings) -> None:
     """Refuse what can be refused without looking at data, ranks or devices."""
     for name, choices in _CHOICES.items():  # the command line has done this, a script or a TOML file has not

@@ -52,8 +52,7 @@ class HorovodEngine(MPIEngine):
         MPIEngine.__init__(part, find_world(communicator), communicator)
         part._traffic = self._traffic  # what a group moves is this rank's traffic too
         # every rank registers every group, in the same order, as Horovod asks
-        sets = [hvd.add_process_set(group) if len(group) < self.world.size else hvd.global_process_set
-                for group in groups]
+        sets = [_process_set(group, self.world.size) for group in groups]
         part._set = sets[group_of(self.world.rank, groups)]
         return part
 
@@ -78,3 +77,14 @@ class HorovodEngine(MPIEngine):
 
     def _adasum(self, vector: tf.Tensor) -> tf.Tensor:
         return hvd.allreduce(vector, op=hvd.Adasum, process_set=self._set, name=self._name("adasum"))
+
+
+_process_sets: dict[tuple[int, ...], hvd.ProcessSet] = {}  # Horovod takes each group of ranks only once a process
+
+
+def _process_set(ranks: list[int], world_size: int) -> hvd.ProcessSet:
+    if len(ranks) == world_size:
+        return hvd.global_process_set
+    if tuple(ranks) not in _process_sets:
+        _process_sets[tuple(ranks)] = hvd.add_process_set(ranks)
+    return _process_sets[tuple(ranks)]

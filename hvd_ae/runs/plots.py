@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 _DPI = 120
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG; needs no display."""
     FigureCanvasAgg(figure).print_png(path)
 
 
@@ -25,7 +26,7 @@ def plot_loss(rows: list[dict], loss_name: str, path: Path) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reconstructions(originals: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
@@ -43,7 +44,7 @@ def plot_reconstructions(originals: np.ndarray, reconstructions: np.ndarray, pat
             axes.imshow(image.squeeze(), cmap="gray", vmin=lowest, vmax=highest, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
         axes_row[0].set_ylabel(label, fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_profiles(originals: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
@@ -60,7 +61,7 @@ def plot_profiles(originals: np.ndarray, reconstructions: np.ndarray, path: Path
         axes.set_yticks([])
     figure.axes[0].legend(frameon=False, fontsize=7, loc="upper right")
     figure.axes[-1].set_xlabel("feature")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_latent(codes: np.ndarray, labels: np.ndarray | None, path: Path) -> None:
@@ -89,4 +90,4 @@ def plot_latent(codes: np.ndarray, labels: np.ndarray | None, path: Path) -> Non
         axes.scatter(points[:, 0], points[:, 1], s=5, alpha=0.6, c=labels, cmap="viridis")
     axes.set(xlabel=f"first principal component ({share[0]:.0%} of the variance)",
              ylabel=f"second ({share[1]:.0%})", title="codes of the validation samples")
-    _save(figure, path)
+    save_figure(figure, path)
