@@ -28,7 +28,7 @@ class PostLocal(Way):
         return {**self.then.vectors, "way_steps": self.steps}
 
     def step(self, batch: Batch) -> tf.Tensor:
-        if self.steps < self.switch_step:
+        if self.steps < self.switch_step:  # noqa: SIM108 - of a tensor: autograph makes a branch of the graph from it
             loss_sum = self.first.step(batch)
         else:
             loss_sum = self.then.step(batch)

@@ -1,0 +1,74 @@
+"""The house as it is drawn: data moves down, and a module imports only from rooms above its own."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "hvd_ae"
+FLOORS = [{"errors", "quiet"}, {"config", "world"}, {"collectives"}, {"data"}, {"models"}, {"averaging"}, {"training"}, {"runs"},
+          {"api", "inference", "compare", "probe"}, {"cli"}]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+ENTRIES = {"__init__", "__main__"}  # they hand over to what lies below them
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield parts[0], path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.AST):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_no_module_imports_from_a_room_below_its_own():
+    wrong = []
+    for room, path, tree in modules():
+        for name in imported(tree):
+            if not name.startswith("hvd_ae.") or room in ENTRIES or room == "install":
+                continue
+            other = name.split(".")[1]
+            if other == "install":
+                wrong += [f"{path} imports {name}"] if room != "cli" else []
+            elif other != room and FLOOR_OF[other] >= FLOOR_OF[room] and {other, room} != {"api", "compare"}:
+                wrong.append(f"{path} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_room_has_its_floor():
+    assert {room for room, _, _ in modules()} <= set(FLOOR_OF) | ENTRIES | {"install"}
+
+
+def test_horovod_and_mpi4py_come_in_by_one_door():
+    wrong = [f"{path} imports {name}" for room, path, tree in modules() for name in imported(tree)
+             if name.split(".")[0] in ("horovod", "mpi4py") and room not in ("collectives", "install")]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_environment_is_read_in_few_places_only():
+    """Below start() the rank is a value; these read where files lie, or hand the launcher's words to `read_launch`."""
+    allowed = {"collectives/start.py", "collectives/failure.py", "collectives/horovod.py", "data/download.py", "cli.py",
+               "quiet.py"}
+    found = set()
+    for room, path, tree in modules():
+        if room != "install" and any(isinstance(node, ast.Attribute) and node.attr == "environ" for node in ast.walk(tree)):
+            found.add(str(path.relative_to(PACKAGE)))
+    assert found <= allowed
+
+
+def test_nothing_is_unpickled_or_evaluated():
+    forbidden = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+    for _, path, tree in modules():
+        assert not forbidden & {name.split(".")[0] for name in imported(tree)}, path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                assert name not in ("eval", "exec"), path
+                for keyword in node.keywords:
+                    is_true = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+                    assert not (keyword.arg == "allow_pickle" and is_true), path
+                    is_false = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+                    assert not (keyword.arg == "safe_mode" and is_false), path
