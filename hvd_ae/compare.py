@@ -12,12 +12,13 @@ from hvd_ae.collectives.agree import together
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.start import start
 from hvd_ae.config import VARIANTS, WAY_SETTINGS, CompareSettings, TrainSettings
+from hvd_ae.data.sources import Source
 from hvd_ae.errors import OutOfStep, Refused
 from hvd_ae.runs.comparison import append_row, plot_comparison, read_rows, table
 from hvd_ae.runs.folder import write_atomically
 from hvd_ae.training.loop import Loop
 from hvd_ae.training.position import Position
-from hvd_ae.training.prepare import prepare, trainers
+from hvd_ae.training.prepare import load_on_all, prepare, trainers
 
 
 def compare(settings: CompareSettings) -> list[dict]:
@@ -32,8 +33,9 @@ def compare(settings: CompareSettings) -> list[dict]:
     collectives = start(settings.collectives)
     is_root, folder = collectives.world.is_root, Path(settings.run_dir)
     together(collectives, lambda: _make_folder(folder) if is_root else None)
+    source = load_on_all(runs[0], collectives)
     for number, run in enumerate(runs):
-        row = _train(run, collectives, settings.steps)
+        row = _train(run, collectives, source, settings.steps)
         if is_root:
             append_row(folder, row)
             outcome = row["failed"] or f"val_mse {row['val_mse']:.5f}"
@@ -79,7 +81,7 @@ def _name(run: TrainSettings) -> str:
     return run.averaging if variant == default else f"{run.averaging}:{variant}"
 
 
-def _train(run: TrainSettings, collectives: Engine, steps: int | None) -> dict:
+def _train(run: TrainSettings, collectives: Engine, source: Source, steps: int | None) -> dict:
     """One training; its row."""
     world = collectives.world
     about = {"way": _name(run), "sync_every": run.sync_every, "seed": run.seed, "ranks": world.size,
@@ -88,7 +90,7 @@ def _train(run: TrainSettings, collectives: Engine, steps: int | None) -> dict:
     if steps is not None:  # as many samples for a way with fewer ranks that train
         run = dataclasses.replace(run, epochs=10**6, steps=math.ceil(steps * world.size / trainers(run, world).size))
     try:
-        prepared = prepare(run, collectives)
+        prepared = prepare(run, collectives, source)
         reports = [progress.report for progress in Loop(prepared, Position()).run() if progress.report]
         prepared.way.close()
     except (Refused, OutOfStep) as error:

@@ -58,13 +58,16 @@ class Prepared:
         return self.settings.batch_size * math.prod(train.sample_shape) * train.values.dtype.itemsize
 
 
-def prepare(settings: TrainSettings, collectives: Engine) -> Prepared:
+def prepare(settings: TrainSettings, collectives: Engine, source: Source | None = None) -> Prepared:
     """Load the data, build the model, and give every rank the root's parameters.
+
+    Args:
+        source: the data, where they have been loaded already.
 
     Raises:
         Refused: on every rank alike, whichever rank saw the fault.
     """
-    source = load_on_all(settings, collectives)
+    source = source or load_on_all(settings, collectives)
     kind = WAYS[settings.averaging]
     together(collectives, lambda: kind.check(settings, collectives.world, collectives.name))
     replica = together(collectives, lambda: _build_replica(settings, source, collectives))

@@ -1,0 +1,149 @@
+"""Any Keras model as a function of one vector: the same numbers as Keras, layer by layer."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hvd_ae.errors import Refused
+from hvd_ae.models.build import build_model, find_encoder
+from hvd_ae.models.flat import FlatModel, Layout
+from hvd_ae.models.losses import LOSSES
+from hvd_ae.models.optimizers import OPTIMIZERS, WarmUp, make_optimizer, scaled_rate
+from hvd_ae.models.replica import Replica
+from tests.parallel.on_ranks.models import normalised
+
+INPUTS = tf.constant(np.random.default_rng(0).uniform(size=(6, 4, 5)).astype(np.float32))
+
+
+def test_layout_splits_and_joins():
+    layout = Layout([(2, 3), (), (4,)])
+    vector = tf.range(11, dtype=tf.float32)
+    pieces = layout.split(vector)
+    assert [tuple(piece.shape) for piece in pieces] == [(2, 3), (), (4,)]
+    np.testing.assert_array_equal(pieces[0], [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(layout.join(pieces), vector)
+
+
+def flat_gradient(flat, divisor):
+    parameters, buffers, counters = flat.read()
+    return flat.evaluate(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS, INPUTS,
+                         tf.constant(divisor))
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_gradient_is_that_of_keras(loss):
+    model = build_model("shallow", (4, 5), "sigmoid", seed=1)
+    with tf.GradientTape() as tape:
+        expected = keras.losses.get({"mse": "mse", "bce": "binary_crossentropy"}[loss])(
+            tf.reshape(INPUTS, (6, 20)), tf.reshape(model(INPUTS), (6, 20)))
+        mean = tf.reduce_mean(expected)
+    gradients = tape.gradient(mean, [v.value for v in model.trainable_variables])
+    ours = flat_gradient(FlatModel(model, LOSSES[loss]), 6)
+    np.testing.assert_allclose(ours.gradient, np.concatenate([np.ravel(g) for g in gradients]), atol=1e-6)
+    assert float(ours.loss_sum) == pytest.approx(6 * float(mean), rel=1e-5)
+
+
+def test_parts_of_a_batch_add_up_to_the_whole_with_the_penalty_of_a_layer():
+    """With the rows of all as divisor, as ranks use it; dropout apart, whose masks differ."""
+    penalised = keras.layers.Dense(20, kernel_regularizer=keras.regularizers.L2(0.1))
+    model = keras.Sequential([keras.Input((4, 5)), keras.layers.Flatten(), penalised, keras.layers.Reshape((4, 5))])
+    flat = FlatModel(model, LOSSES["mse"])
+    parameters, buffers, _ = flat.read()
+
+    def part(rows):
+        inputs = INPUTS[rows]
+        return flat.evaluate(tf.constant(parameters), tf.constant(buffers), [], inputs, inputs, tf.constant(6)).gradient
+
+    np.testing.assert_allclose(part(slice(0, 2)) + part(slice(2, 6)), part(slice(0, 6)), atol=1e-6)
+
+
+def test_buffers_and_counters_are_told_apart():
+    model = normalised((4, 5))
+    flat = FlatModel(model, LOSSES["mse"])
+    parameters, buffers, counters = flat.read()
+    assert parameters.shape == (20 * 16 + 16 + 16 + 16 + 16 * 20 + 20,)
+    np.testing.assert_array_equal(buffers, [0.0] * 16 + [1.0] * 16)  # moving mean and variance
+    assert len(counters) == 1 and counters[0].dtype.kind in "iu"  # dropout's seed
+    after = flat_gradient(flat, 6)
+    assert not np.array_equal(after.counters[0], counters[0])
+    model(INPUTS, training=True)
+    np.testing.assert_allclose(after.buffers, np.concatenate([
+        np.ravel(v) for v in model.non_trainable_variables if v.dtype == "float32"]), atol=1e-6)
+
+
+def test_written_vectors_are_read_again():
+    flat = FlatModel(normalised((4, 5)), LOSSES["mse"])
+    random = np.random.default_rng(3)
+    parameters, buffers = (random.normal(size=len(v)).astype(np.float32) for v in flat.read()[:2])
+    flat.write(parameters, buffers)
+    again = flat.read()
+    np.testing.assert_array_equal(again[0], parameters)
+    np.testing.assert_array_equal(again[1], buffers)
+
+
+def test_parameters_that_are_not_float32_are_refused():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, dtype="float64")])
+    with pytest.raises(Refused, match="not float32"):
+        FlatModel(model, LOSSES["mse"])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_on_one_vector_does_what_it_does_layer_by_layer(name):
+    model = build_model("shallow", (4, 5), "sigmoid", seed=1)
+    replica = Replica(FlatModel(model, LOSSES["mse"]), make_optimizer(name, 0.01), rank=0)
+    optimizer = make_optimizer(name, 0.01)
+    optimizer.build(model.trainable_variables)
+    for seed in range(4):
+        gradient = np.random.default_rng(seed).normal(size=replica.flat.layout.size).astype(np.float32)
+        replica.update(tf.constant(gradient))
+        optimizer.apply(replica.flat.layout.split(tf.constant(gradient)), model.trainable_variables)
+    np.testing.assert_allclose(replica.vector, replica.flat.read()[0], atol=2e-6)
+
+
+def test_learning_rates():
+    assert scaled_rate(0.1, "linear", 4) == pytest.approx(0.4)
+    assert scaled_rate(0.1, "sqrt", 4) == pytest.approx(0.2)
+    assert scaled_rate(0.1, "none", 4) == 0.1
+    warm_up = WarmUp(0.1, 0.4, steps=10)
+    assert [float(warm_up(step)) for step in (0, 5, 10, 99)] == pytest.approx([0.1, 0.25, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("name, widths", [("shallow", [784, 32, 784]), ("stacked", [784, 392, 196, 392, 784]),
+                                          ("deep", [784, 512, 256, 128, 64, 32, 64, 128, 256, 512, 784])])
+def test_built_in_models_have_the_documented_widths(name, widths):
+    model = build_model(name, (28, 28), "sigmoid", seed=0)
+    assert model.count_params() == sum(a * b + b for a, b in zip(widths[:-1], widths[1:]))
+    assert find_encoder(model).output.shape == (None, min(widths))
+
+
+def test_the_same_seed_gives_the_same_model():
+    one, other = (FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=s), LOSSES["mse"]).read()[0] for s in (7, 7))
+    np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(one, FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=8), LOSSES["mse"]).read()[0])
+
+
+@pytest.mark.parametrize("name, sentence", [
+    ("giant", "model='giant' is not known: use shallow, stacked, deep, or package.module:function"),
+    ("no_such_module:build", "there is no module 'no_such_module'"),
+    ("tests.parallel.on_ranks.models:absent", "has no function 'absent'"),
+    ("tests.unit.test_models:too_wide", "turns samples of shape (4, 5) into (7,)"),
+    ("tests.unit.test_models:no_model", "returned int: it must return a keras.Model"),
+])
+def test_models_that_cannot_be_are_refused(name, sentence):
+    with pytest.raises(Refused) as refusal:
+        build_model(name, (4, 5), "sigmoid", seed=0)
+    assert sentence in str(refusal.value)
+
+
+def too_wide(sample_shape):
+    return keras.Sequential([keras.Input(sample_shape), keras.layers.Flatten(), keras.layers.Dense(7)])
+
+
+def no_model(sample_shape):
+    return 7
+
+
+def test_an_optimizer_that_looks_at_layers_is_refused():
+    with pytest.raises(Refused, match="optimizer='lamb' is not known, or does not work element by element"):
+        make_optimizer("lamb", 0.1)
