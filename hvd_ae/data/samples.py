@@ -17,11 +17,13 @@ class Samples:
     values: (count, *sample_shape), any real dtype; may be a read-only memory map.
     labels: (count,) int64, or None.
     name: what the user gave, for messages.
+    first_row: which row of what the user gave the first one is, for messages.
     """
 
     values: np.ndarray
     labels: np.ndarray | None
     name: str
+    first_row: int = 0
 
     @property
     def count(self) -> int:
@@ -71,7 +73,7 @@ def check_rows(samples: Samples, indices: np.ndarray) -> tuple[float, float]:
         low, high = float(values.min()), float(values.max())  # NaN, if there is any, comes through
         if not (math.isfinite(low) and math.isfinite(high)):
             row, value = _first_odd(values)
-            raise Refused(f"data={samples.name!r} holds {value} in row {piece[row]}: every value must be finite in "
+            raise Refused(f"data={samples.name!r} holds {value} in row {samples.first_row + piece[row]}: every value must be finite in "
                           "float32; mend or drop such rows")
         lowest, highest = min(lowest, low * samples.scale), max(highest, high * samples.scale)
     return lowest, highest

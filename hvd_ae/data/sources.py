@@ -130,8 +130,8 @@ def _from_path(data: str, validation_split: float, validation_data: str | None) 
     if not 0 < split_at < train.count:
         raise Refused(f"data={data!r} has {train.count} rows, which validation_split={validation_split} cannot divide "
                       "in two: give --validation-data, or another split")
-    return tuple(Samples(train.values[part], None if train.labels is None else train.labels[part], data)
-                 for part in (slice(None, split_at), slice(split_at, None)))
+    return tuple(Samples(train.values[part], None if train.labels is None else train.labels[part], data, part.start)
+                 for part in (slice(0, split_at), slice(split_at, None)))
 
 
 def _read(data: str) -> tuple[Samples, Samples | None]:

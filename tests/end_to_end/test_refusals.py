@@ -18,7 +18,7 @@ def make_inputs(folder: Path) -> None:
     np.save(folder / "0.npy", good)
     np.save(folder / "1.npy", good)
     np.save(folder / "2.npy", good[:80])  # rank 2 sees a shorter file
-    for name, row, value in (("nan", 79, np.nan), ("inf", 3, np.inf)):
+    for name, row, value in (("nan", 60, np.nan), ("nan-later", 79, np.nan), ("inf", 3, np.inf)):
         bad = good.copy()
         bad[row, 5] = value
         np.save(folder / f"{name}.npy", bad)
@@ -35,12 +35,14 @@ def make_inputs(folder: Path) -> None:
     mnist = folder / "mnist"
     mnist.mkdir()
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
-        (mnist / f"{name}.gz").write_bytes(gzip.compress(b"not what was published"))
+        test_set = MNIST / name.replace("train", "t10k")  # 10,000 digits where 60,000 were published
+        (mnist / f"{name}.gz").write_bytes((test_set.parent / f"{test_set.name}.gz").read_bytes())
 
 
 CASES = {
     "missing.npy": "missing.npy",
-    "nan.npy": "nan in row 79",
+    "nan.npy": "nan in row 60",  # of the last rank's training rows
+    "nan-later.npy": "nan in row 79",  # of its validation rows
     "inf.npy": "inf in row 3",
     "flat.npy": "shape (1440,)",
     "objects.npy": "Python objects",
