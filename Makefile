@@ -31,7 +31,7 @@ train: $(STAMP)
 # In this order, because a fault in what comes first explains a failure in what comes later.
 test: $(STAMP)
 	timeout 900 python -m pytest tests/unit tests/install
-	timeout 1800 python -m pytest tests/parallel
+	timeout 2700 python -m pytest tests/parallel
 	timeout 1800 python -m pytest tests/end_to_end
 
 lint: $(STAMP)

@@ -116,7 +116,8 @@ class Engine(ABC):
         with tf.control_dependencies([vector]):
             started = tf.timestamp()
         with tf.control_dependencies([started]):
-            result = collective(vector)
+            # an engine's Python runs once, when the graph is traced; AutoGraph would try to rewrite Horovod's
+            result = tf.autograph.experimental.do_not_convert(collective)(vector)
         with tf.control_dependencies([result]):
             seconds = tf.timestamp() - started
         with tf.device("/cpu:0"):
