@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# Everything that differs from cluster to cluster. Every script in this folder reads it; nothing else needs an edit.
+# A line of the form NAME=${NAME:-value} can also be set from outside: NAME=other sbatch jobs/train.sbatch
+
+# 1. Software: modules, then the environment that has hvd_ae in it. All nodes must see it under the same path.
+# module purge
+# module load gcc python/3.11
+HVD_AE_VENV=${HVD_AE_VENV:-.venv}
+# shellcheck source=/dev/null
+source "$HVD_AE_VENV/bin/activate"
+
+# 2. Who starts the ranks: srun, or the mpirun of the environment's MPI inside the allocation.
+HVD_AE_LAUNCHER=${HVD_AE_LAUNCHER:-srun}
+# How srun and MPI meet: pmi2 for the MPICH from PyPI, MPICH and Intel MPI; pmix for Open MPI.
+HVD_AE_SRUN_MPI=${HVD_AE_SRUN_MPI:-pmi2}
+# For mpirun: threads cores for each rank. Open MPI: (--map-by "slot:PE=$threads" --bind-to core)
+threads=${SLURM_CPUS_PER_TASK:-1}
+# shellcheck disable=SC2034  # launch.sh reads it
+mpirun_options=(-bind-to "core:$threads")
+
+# 3. Files. Run folders are written by one rank and read by people: a shared file system.
+HVD_AE_RUNS=${HVD_AE_RUNS:-runs}
+# A node's own disk; the data named here, a file or a folder of named data sets, are copied there once per node.
+HVD_AE_SCRATCH=${HVD_AE_SCRATCH:-${SLURM_TMPDIR:-/tmp}}
+HVD_AE_DATA_SOURCE=${HVD_AE_DATA_SOURCE:-}
+
+# 4. preemptible.sbatch gives up after so many requeues, Slurm's own included.
+HVD_AE_REQUEUES=${HVD_AE_REQUEUES:-20}
+
+# 5. Network, where the nodes have several and the wrong one is taken.
+# export HYDRA_IFACE=ib0 FI_TCP_IFACE=ib0 NCCL_SOCKET_IFNAME=ib0
