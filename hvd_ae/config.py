@@ -1,6 +1,7 @@
 """The only list of settings: the TOML file, the command line and Python all fill in these frozen dataclasses."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -70,20 +71,25 @@ class TrainSettings:
     output_activation: Activation = "sigmoid"
     """Last activation of the built-in models; sigmoid needs data within 0 to 1."""
     loss: Loss = "mse"
+    """Squared error, or binary cross-entropy for data within 0 to 1; a mean over the features of a sample."""
 
     batch_size: int = 128
     """Samples per rank and step."""
     epochs: int = 10
+    """Passes over all training samples."""
     steps: int | None = None
     """Stop after this many steps, even within an epoch."""
     optimizer: str = "adam"
-    """A Keras optimizer by its name: sgd, momentum, adam, adamw, rmsprop, adagrad, adadelta, adamax, nadam, lion."""
+    """A Keras optimizer by its name: sgd, momentum, nesterov, adam, adamw, adamax, nadam, rmsprop, adagrad,
+    adadelta, lion."""
     learning_rate: float = 0.001
+    """Before scaling (see --lr-scaling)."""
     lr_scaling: Scaling = "none"
     """Multiply the learning rate by the number of ranks, or by its square root."""
     warmup_epochs: float = 0.0
     """Epochs over which the learning rate rises from that of one rank to the scaled one."""
     seed: int = 0
+    """Of the first weights, the orders of samples, dropout and synthetic data; below 2**32."""
 
     averaging: str = "gradient"
     """How ranks are kept together: gradient, sharded, adasum, parameter, post-local, hierarchical, adaptive, one-shot,
@@ -137,6 +143,7 @@ class TrainSettings:
     checkpoint_every: int = 1
     """Epochs between checkpoints; 0 writes none but the last."""
     keep_checkpoints: int = 2
+    """The newest so many; older ones are deleted."""
     proof_every: int = 100
     """Steps between proofs that ranks are in step."""
 
@@ -155,6 +162,9 @@ class TrainSettings:
                     filled[name] = default
         if self.partition == "label-skew" and self.concentration is None:
             filled["concentration"] = 0.5
+        if self.averaging == "adaptive" and self.sync_every is None:  # its default, within the bounds that are given
+            bounds = {**filled, **{k: v for k, v in dataclasses.asdict(self).items() if v is not None}}
+            filled["sync_every"] = max(bounds["min_sync_every"], min(filled["sync_every"], bounds["max_sync_every"]))
         return dataclasses.replace(self, **filled)
 
 
@@ -205,6 +215,7 @@ def _check(s: TrainSettings) -> None:
         value = getattr(s, name)
         if value is not None and not value > 0:
             raise Refused(f"{name}={value} must be above 0: try {example}")
+    _check_numbers_fit(s)
     if not 0 < s.validation_split < 1:
         raise Refused(f"validation_split={s.validation_split} must be between 0 and 1: 0.1 keeps a tenth of the rows")
     if s.concentration is not None and not s.concentration > 0:
@@ -217,6 +228,16 @@ def _check(s: TrainSettings) -> None:
                       "lr_scaling='linear' or 'sqrt'")
     _refuse_without_effect(s)
     _check_combinations(s)
+
+
+def _check_numbers_fit(s: TrainSettings) -> None:
+    """Numbers in which nothing could be computed."""
+    for field in dataclasses.fields(s):
+        value = getattr(s, field.name)
+        if isinstance(value, float) and math.isinf(value):
+            raise Refused(f"{field.name}={value} must be finite: give a number, or leave it out")
+    if s.seed >= 2**32:
+        raise Refused(f"seed={s.seed} must be below 2**32, as NumPy's and Keras's seeds are: give a smaller number")
 
 
 def _refuse_without_effect(s: TrainSettings) -> None:
@@ -241,9 +262,18 @@ def _check_combinations(s: TrainSettings) -> None:
                       "comes: drop it, or use server='sync'")
     if s.elastic_rate is not None and s.elastic_rate > 1:
         raise Refused(f"elastic_rate={s.elastic_rate} must be at most 1: the centre would overshoot the ranks; try 0.9")
-    lowest, highest = s.min_sync_every or 1, s.max_sync_every or 256
-    if s.averaging == "adaptive" and not lowest <= (s.sync_every or max(lowest, min(16, highest))) <= highest:
-        raise Refused(f"sync_every={s.sync_every} must lie within min_sync_every={lowest} and max_sync_every={highest}")
+    if s.averaging == "adaptive":
+        _check_bounds(s)
+
+
+def _check_bounds(s: TrainSettings) -> None:
+    defaults = WAY_SETTINGS["adaptive"]
+    lowest, highest = (getattr(s, name) or defaults[name] for name in ("min_sync_every", "max_sync_every"))
+    if lowest > highest:
+        raise Refused(f"min_sync_every={lowest} must not be above max_sync_every={highest}: lower it, or raise the other")
+    if s.sync_every is not None and not lowest <= s.sync_every <= highest:
+        raise Refused(f"sync_every={s.sync_every} must lie within min_sync_every={lowest} and max_sync_every={highest}: "
+                      "move it, or one of them")
 
 
 def _one_of(name: str, value: str, allowed) -> None:
@@ -253,7 +283,7 @@ def _one_of(name: str, value: str, allowed) -> None:
 
 def _at_least(name: str, value: float | None, least: int) -> None:
     if value is not None and not value >= least:
-        raise Refused(f"{name}={value} must be at least {least}")
+        raise Refused(f"{name}={value} must be at least {least}: give a larger number, or leave it out")
 
 
 def to_toml(settings) -> str:
@@ -290,5 +320,5 @@ def flags_from_toml(path: str, settings_class: type) -> list[str]:
         if isinstance(value, bool):
             flags += [flag if value else flag.replace("--", "--no-", 1)]
         else:
-            flags += [flag, str(value)]
+            flags += [f"{flag}={value}"]  # in one, so that a value may begin with a hyphen
     return flags

@@ -35,48 +35,55 @@ class HorovodEngine(MPIEngine):
                 f"{hvd.size()}: they are linked to different MPIs; run `hvd-ae install-horovod`"
             )
         self._set = hvd.global_process_set
-        self._operations = 0
+        self._operations = self._splits = 0
+        self._prefix = "hvd_ae"
 
     def close(self) -> None:
         hvd.shutdown()
         super().close()
 
-    def _name(self, operation: str) -> str:
-        # Horovod matches operations by name over ranks. Every rank traces the same operations in the same order.
+    def _for(self, operation: str) -> dict:
+        """The group of ranks and the name by which Horovod matches an operation over them.
+
+        Every rank traces the same operations in the same order, but not always within the same graph (in `sequential`
+        ranks differ in what they wait for), so the name must not depend on the scopes around it.
+        """
         self._operations += 1
-        return f"hvd_ae.{operation}.{self._operations}"
+        return {"process_set": self._set, "ignore_name_scope": True, "name": f"{self._prefix}.{operation}.{self._operations}"}
 
     def split(self, groups: list[list[int]]) -> "HorovodEngine":
         part = copy.copy(self)
         communicator = self.communicator.Split(group_of(self.world.rank, groups))
         MPIEngine.__init__(part, find_world(communicator), communicator)
         part._traffic = self._traffic  # what a group moves is this rank's traffic too
+        self._splits += 1
+        part._prefix = f"{self._prefix}.group{self._splits}"
         # every rank registers every group, in the same order, as Horovod asks
         sets = [_process_set(group, self.world.size) for group in groups]
         part._set = sets[group_of(self.world.rank, groups)]
         return part
 
     def _sum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Sum, process_set=self._set, name=self._name("sum"))
+        return hvd.allreduce(vector, op=hvd.Sum, **self._for("sum"))
 
     def _minimum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Min, process_set=self._set, name=self._name("minimum"))
+        return hvd.allreduce(vector, op=hvd.Min, **self._for("minimum"))
 
     def _maximum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Max, process_set=self._set, name=self._name("maximum"))
+        return hvd.allreduce(vector, op=hvd.Max, **self._for("maximum"))
 
     def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.reducescatter(vector, op=hvd.Sum, process_set=self._set, name=self._name("reduce_scatter"))
+        return hvd.reducescatter(vector, op=hvd.Sum, **self._for("reduce_scatter"))
 
     def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
-        return hvd.allgather(part, process_set=self._set, name=self._name("all_gather"))
+        return hvd.allgather(part, **self._for("all_gather"))
 
     def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor:
         root = self._set.ranks[root] if self._set.ranks else root  # Horovod counts the ranks of the whole job
-        return hvd.broadcast(vector, root_rank=root, process_set=self._set, name=self._name("broadcast"))
+        return hvd.broadcast(vector, root_rank=root, **self._for("broadcast"))
 
     def _adasum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Adasum, process_set=self._set, name=self._name("adasum"))
+        return hvd.allreduce(vector, op=hvd.Adasum, **self._for("adasum"))
 
 
 _process_sets: dict[tuple[int, ...], hvd.ProcessSet] = {}  # Horovod takes each group of ranks only once a process

@@ -45,6 +45,35 @@ def test_an_exception_on_one_rank_ends_all_with_its_traceback(tmp_path, collecti
     assert time.monotonic() - started < 60, "the job should end within 30 s of the failure, start-up apart"
 
 
+DRIFTS = """
+import sys
+import hvd_ae
+import tensorflow as tf
+from hvd_ae.averaging.gradient import Gradient
+
+original = Gradient.step
+
+def one_bit_off_on_rank_1(self, batch):
+    loss_sum = original(self, batch)
+    if self.collectives.world.rank == 1:
+        self.replica.vector.assign(tf.tensor_scatter_nd_add(self.replica.vector, [[7]], [1e-6]))
+    return loss_sum
+
+Gradient.step = one_bit_off_on_rank_1
+hvd_ae.train(hvd_ae.TrainSettings(model="shallow", epochs=2, run_dir=sys.argv[1]))
+"""
+
+
+def test_ranks_out_of_step_end_the_job_with_status_3(tmp_path):
+    script = tmp_path / "drifts.py"
+    script.write_text(DRIFTS)
+    ended = mpirun(3, sys.executable, str(script), str(tmp_path / "run"), timeout=90)
+    assert ended.returncode == 3, ended.stderr
+    assert "rank 1 of 3 holds other parameters than most" in ended.stderr
+    assert ended.stderr.count("hvd-ae:") == 1 and "Traceback" not in ended.stderr
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
 @pytest.mark.parametrize("collectives", ["horovod", "mpi"])
 def test_a_killed_rank_ends_all_within_30_seconds(tmp_path, collectives):
     run_dir = tmp_path / "run"

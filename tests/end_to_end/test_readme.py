@@ -67,8 +67,8 @@ def test_on_ranks(sections_run):
     assert {s["ranks"] for s in finished} == {1, 2, 3}
     assert all(s["in_sync"] for s in finished)
     assert summary(runs / "digits")["epochs"] == 6
-    two, three = validation_curve(runs / "two"), validation_curve(runs / "three")
-    assert len(two) == 3 and two == pytest.approx(three, rel=1e-4)
+    one, two, three = (validation_curve(runs / name) for name in ("one", "two", "three"))
+    assert len(one) == 3 and one == pytest.approx(two, rel=1e-4) and one == pytest.approx(three, rel=1e-4)
     reconstructed = sections_run["On ranks"] / "reconstructed.npy"
     assert reconstructed.stat().st_size > 297 * 64 * 4
 
@@ -117,12 +117,30 @@ def test_fashion_mnist(tmp_path, command):
 
 @pytest.mark.timeout(1500)
 def test_into_an_environment_of_your_own(tmp_path):
-    """The ranges of versions that users get, in a new environment; the Horovod built before is found again."""
+    """The ranges of versions that users get, in a new environment; what is missing on the way is said in a sentence."""
     succeeded(run([sys.executable, "-m", "venv", str(tmp_path / "env")]))
-    for command in commands("Into an environment of your own"):
-        shell(command, ROOT, timeout=1200, path=str(tmp_path / "env" / "bin"))
-    shell("mpirun -np 2 hvd-ae train --epochs 1 --run-dir run", tmp_path, path=str(tmp_path / "env" / "bin"))
-    assert summary(tmp_path / "run")["collectives"] == "horovod"
+    bin_path = str(tmp_path / "env" / "bin")
+
+    def trained_by(command: str, name: str) -> str:
+        shell(f"{command} --model shallow --epochs 1 --run-dir {name}", tmp_path, path=bin_path)
+        return summary(tmp_path / name)["collectives"]
+
+    def refused(command: str) -> str:
+        ended = run(["bash", "-uc", command], cwd=tmp_path, PATH=f"{bin_path}{os.pathsep}{os.environ['PATH']}")
+        assert ended.returncode == 2 and "Traceback" not in ended.stderr
+        return ended.stderr
+
+    shell("pip install .", ROOT, timeout=1200, path=bin_path)
+    assert trained_by("hvd-ae train", "alone") == "single"
+    assert "collectives='mpi' needs mpi4py, which is not installed: pip install" in refused("hvd-ae train --collectives mpi")
+
+    install, build = commands("Into an environment of your own")
+    shell(install, ROOT, timeout=1200, path=bin_path)
+    assert trained_by("mpirun -np 2 hvd-ae train", "mpi") == "mpi"
+    assert "needs horovod, which is not installed: `hvd-ae install-horovod`" in refused("hvd-ae train --collectives horovod")
+
+    shell(build, ROOT, timeout=1200, path=bin_path)  # the wheel built before is found again
+    assert trained_by("mpirun -np 2 hvd-ae train", "horovod") == "horovod"
 
 
 def test_every_path_in_the_readme_is_there():

@@ -1,0 +1,58 @@
+"""Real training under Slurm, on two nodes: what is trained, and what is refused instead of training lone copies."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from tests.slurm.slurm import TRAINING
+
+
+def check_trained(summary: dict, ranks: int) -> None:
+    assert (summary["ranks"], summary["in_sync"], summary["epochs"]) == (ranks, True, 3)
+    assert summary["samples_per_second"] > 0 and summary["val_mse"] < 0.2
+
+
+def test_train_with_srun_from_a_copy_of_the_data_on_each_node(slurm, tmp_path):
+    source = tmp_path / "digits.npy"
+    np.save(source, (load_digits().images / 16).astype("float32"))
+    job = slurm.submit(tmp_path, "train.sbatch", *TRAINING, HVD_AE_DATA_SOURCE=str(source)).succeeded()
+    assert "2 ranks on 2 nodes" in job.output
+    check_trained(job.summary(f"hvd-ae-{job.number}"), ranks=2)
+    assert job.summary()["data"] == f"{slurm.folder}/local/hvd_ae-{job.number}/digits.npy"
+    assert not list((slurm.folder / "tmp").rglob("*.npy"))
+
+
+def test_train_with_mpirun_inside_the_allocation(slurm, tmp_path):
+    job = slurm.submit(tmp_path, "train.sbatch", *TRAINING, HVD_AE_LAUNCHER="mpirun").succeeded()
+    assert "2 ranks on 2 nodes" in job.output
+    check_trained(job.summary(), ranks=2)
+
+
+def test_train_gpu(slurm, tmp_path):
+    job = slurm.submit(tmp_path, "train-gpu.sbatch", *TRAINING, options=("--gpus-per-node=1",)).succeeded()
+    check_trained(job.summary(), ranks=2)
+
+
+def test_scaling_leaves_one_run_folder_per_point(slurm, tmp_path):
+    job = slurm.submit(tmp_path, "scaling.sbatch", *TRAINING, options=("--array=1,2",))
+    number = job.number
+    job.until(lambda: not slurm.command("squeue", "--noheader", "--jobs", number, check=False).strip(), 180)
+    for ranks in (1, 2):
+        check_trained(job.summary(f"hvd-ae-scaling-{number}/ranks-{ranks}"), ranks)
+
+
+def test_srun_without_a_process_manager_is_refused_in_one_sentence(slurm, tmp_path):
+    job = slurm.submit(tmp_path, "train.sbatch", *TRAINING, HVD_AE_SRUN_MPI="none").ended()
+    assert (job.state, job.exit_status) == ("FAILED", 2)
+    said = [line for line in job.output.splitlines() if not line.startswith("srun: ")]
+    assert len(said) == 1, job.output
+    assert said[0].startswith("hvd-ae: SLURM_STEP_NUM_TASKS=2 but ") and "srun --mpi=pmi2" in said[0]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("manager", ["pmix", "no-such-thing"])
+def test_a_process_manager_that_does_not_fit_ends_the_job_and_trains_nothing(slurm, tmp_path, manager):
+    # pmix: without PMIx on the nodes srun itself says "Invalid MPI type"; with it the MPICH from PyPI aborts.
+    job = slurm.submit(tmp_path, "train.sbatch", *TRAINING, HVD_AE_SRUN_MPI=manager).ended()
+    assert job.state == "FAILED" and job.exit_status != 0
+    assert "mpi" in job.output.lower() and not list(tmp_path.glob("runs/*/summary.json"))
