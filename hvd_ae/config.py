@@ -163,8 +163,9 @@ class TrainSettings:
         if self.partition == "label-skew" and self.concentration is None:
             filled["concentration"] = 0.5
         if self.averaging == "adaptive" and self.sync_every is None:  # its default, within the bounds that are given
-            bounds = {**filled, **{k: v for k, v in dataclasses.asdict(self).items() if v is not None}}
-            filled["sync_every"] = max(bounds["min_sync_every"], min(filled["sync_every"], bounds["max_sync_every"]))
+            lowest = self.min_sync_every or filled["min_sync_every"]
+            highest = self.max_sync_every or filled["max_sync_every"]
+            filled["sync_every"] = min(max(filled["sync_every"], lowest), highest)
         return dataclasses.replace(self, **filled)
 
 

@@ -1,14 +1,20 @@
 """Settings: what is refused and why, what is filled in, and that TOML and flags say the same."""
 
+import ast
 import dataclasses
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
+from hvd_ae import config
 from hvd_ae.averaging import WAYS
 from hvd_ae.cli import _parse
 from hvd_ae.config import WAY_SETTINGS, TrainSettings, flags_from_toml, to_toml
 from hvd_ae.errors import Refused
+from hvd_ae.models.autoencoders import WIDTHS
+from hvd_ae.models.optimizers import OPTIMIZERS
 
 
 @pytest.mark.parametrize("changes, sentence", [
@@ -28,12 +34,64 @@ from hvd_ae.errors import Refused
     ({"averaging": "server", "server": "async", "aggregate": 2}, "aggregate=2 has no effect with server='async'"),
     ({"averaging": "elastic", "elastic_rate": 1.5}, "elastic_rate=1.5 must be at most 1"),
     ({"averaging": "adaptive", "sync_every": 500}, "sync_every=500 must lie within min_sync_every=1 and max_sync_every=256"),
+    ({"averaging": "adaptive", "max_sync_every": 4, "min_sync_every": 9}, "min_sync_every=9 must not be above max"),
+    ({"averaging": "adaptive", "sync_every": 2, "min_sync_every": 3}, "sync_every=2 must lie within min_sync_every=3 and max"),
+    ({"learning_rate": float("inf")}, "learning_rate=inf must be finite"),
+    ({"lr_scaling": "sqrt", "warmup_epochs": float("inf")}, "warmup_epochs=inf must be finite"),
+    ({"lr_scaling": "sqrt", "warmup_epochs": float("nan")}, "warmup_epochs=nan must be at least 0"),
+    ({"seed": 2**32}, "seed=4294967296 must be below 2**32"),
+    ({"seed": -1}, "seed=-1 must be at least 0"),
+    ({"checkpoint_every": -1}, "checkpoint_every=-1 must be at least 0"),
     ({"averaging": "gossip", "graph": "star"}, "graph='star' is not known: use one of ring, exponential, complete"),
 ])
 def test_what_cannot_be_is_refused_in_a_sentence(changes, sentence):
     with pytest.raises(Refused) as refusal:
         TrainSettings(**changes).effective()
     assert sentence in str(refusal.value)
+
+
+AT_LEAST_ONE = ("batch_size", "epochs", "steps", "keep_checkpoints", "proof_every", "threads")
+ABOVE_ZERO = {"learning_rate": "gradient", "clip_norm": "gradient", "drift_limit": "adaptive",
+              "communication_share": "adaptive", "elastic_rate": "elastic"}
+
+
+@pytest.mark.parametrize("name", AT_LEAST_ONE)
+def test_counts_begin_at_one(name):
+    with pytest.raises(Refused, match=f"^{name}=0 must be at least 1: "):
+        TrainSettings(**{name: 0}).effective()
+    assert getattr(TrainSettings(**{name: 1}).effective(), name) == 1
+
+
+@pytest.mark.parametrize("name", ABOVE_ZERO)
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_rates_and_limits_are_above_zero(name, value):
+    with pytest.raises(Refused, match=f"^{name}={value} must be above 0: try "):
+        TrainSettings(**{name: value}, averaging=ABOVE_ZERO[name]).effective()
+
+
+VALUES = {"slots": "reset", "compression": "fp16", "outer_optimizer": "sgd", "server": "async", "graph": "complete",
+          "clip_norm": 1.0, "outer_learning_rate": 0.7, "outer_momentum": 0.9, "drift_limit": 0.1,
+          "communication_share": 0.1, "elastic_rate": 0.5}
+
+
+@pytest.mark.parametrize("way", WAY_SETTINGS)
+def test_a_setting_is_taken_by_the_ways_that_it_means_something_to_and_by_no_other(way):
+    for name in {name for settings in WAY_SETTINGS.values() for name in settings}:
+        given = {name: VALUES.get(name, 4)}
+        if name in ("outer_learning_rate", "outer_momentum"):
+            given |= {"outer_optimizer": "sgd"}
+        if name in WAY_SETTINGS[way]:
+            assert getattr(TrainSettings(averaging=way, **given).effective(), name) == given[name]
+        else:
+            with pytest.raises(Refused, match=f"has no effect with averaging='{way}': drop it, or use averaging='"):
+                TrainSettings(averaging=way, **given).effective()
+
+
+@pytest.mark.parametrize("bounds, sync_every", [({}, 16), ({"max_sync_every": 8}, 8), ({"min_sync_every": 20}, 20)])
+def test_the_default_period_lies_within_the_bounds_that_are_given(bounds, sync_every):
+    settings = TrainSettings(averaging="adaptive", **bounds).effective()
+    assert settings.sync_every == sync_every
+    assert settings.effective() == settings
 
 
 def test_a_way_fills_in_its_own_defaults_and_no_others():
@@ -59,11 +117,18 @@ def test_every_way_has_its_file_and_its_settings():
         assert len(kind.__doc__) > 100
 
 
-def test_settings_survive_the_way_through_toml_and_flags(tmp_path):
-    settings = TrainSettings(data="a b.npy", averaging="parameter", resume=True, warmup_epochs=1.5, lr_scaling="sqrt",
-                             sync_every=7, steps=90, run_dir="x").effective()
+@pytest.mark.parametrize("given", [
+    {"data": "a b.npy", "averaging": "parameter", "resume": True, "warmup_epochs": 1.5, "lr_scaling": "sqrt",
+     "sync_every": 7, "steps": 90, "run_dir": "x"},
+    {"data": "-odd=\"\\ü\n.npy", "model": "my.models:build", "learning_rate": 1e-300, "seed": 2**32 - 1},
+    {"averaging": "post-local", "outer_optimizer": "nesterov", "clip_norm": 0.1 + 0.2, "compression": "bf16"},
+    {},
+])
+def test_settings_survive_the_way_through_toml_and_flags(tmp_path, given):
+    settings = TrainSettings(**given).effective()
     path = tmp_path / "run.toml"
-    path.write_text(to_toml(settings))
+    path.write_text(to_toml(settings), encoding="utf-8")
+    assert "None" not in path.read_text(encoding="utf-8")
     command = _parse(["train", *flags_from_toml(str(path), TrainSettings)])
     assert command.keywords["settings"] == settings
 
@@ -95,6 +160,25 @@ def test_help_needs_no_tensorflow():
     assert "install-horovod" in said.stdout
 
 
-def test_every_setting_is_told_apart():
-    names = [field.name for field in dataclasses.fields(TrainSettings)]
-    assert len(names) == len(set(names))
+def helped_fields(name):
+    """Fields of a dataclass in config.py, by whether a string that explains them follows."""
+    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name).body
+    for node, following in zip(body, [*body[1:], None]):
+        if isinstance(node, ast.AnnAssign):
+            yield node.target.id, isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+
+
+def test_every_setting_has_a_help_text():
+    fields = dict(helped_fields("TrainSettings"))
+    assert list(fields) == [field.name for field in dataclasses.fields(TrainSettings)]
+    assert [name for name, has_help in fields.items() if not has_help] == []
+    unexplained = {name for name, has_help in helped_fields("CompareSettings") if not has_help}
+    assert unexplained <= set(fields)  # "as for `hvd-ae train`"
+
+
+@pytest.mark.parametrize("names, field", [(WAYS, "averaging"), (OPTIMIZERS, "optimizer"), (WIDTHS, "model")])
+def test_help_names_every_choice(names, field):
+    text = Path(config.__file__).read_text(encoding="utf-8")
+    explained = text.split(f'\n    {field}: str = ')[1].split('"""')[1]
+    assert [name for name in names if not re.search(rf"\b{name}\b", explained)] == []
