@@ -73,8 +73,8 @@ def check_rows(samples: Samples, indices: np.ndarray) -> tuple[float, float]:
         low, high = float(values.min()), float(values.max())  # NaN, if there is any, comes through
         if not (math.isfinite(low) and math.isfinite(high)):
             row, value = _first_odd(values)
-            raise Refused(f"data={samples.name!r} holds {value} in row {samples.first_row + piece[row]}: every value must be finite in "
-                          "float32; mend or drop such rows")
+            raise Refused(f"data={samples.name!r} holds {value} in row {samples.first_row + piece[row]}: every value "
+                          "must be finite in float32; mend or drop such rows")
         lowest, highest = min(lowest, low * samples.scale), max(highest, high * samples.scale)
     return lowest, highest
 
