@@ -5,12 +5,16 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from hvd_ae.data.samples import Samples, check_kind, check_labels
 from hvd_ae.errors import Refused
 
+# What zipfile and NumPy raise on damaged files; RuntimeError where a flipped bit says encrypted or another method.
+_DAMAGED = (OSError, ValueError, EOFError, TypeError, AttributeError, RuntimeError, OverflowError, zlib.error,
+            zipfile.BadZipFile)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -22,21 +26,17 @@ def read_npy(path: Path, name: str) -> Samples:
     Raises:
         Refused: the file is missing or damaged, or does not hold samples.
     """
-    shape, dtype, order, offset = _read_header(path, name)
+    shape, dtype, *place = _read_header(path, name)
     check_kind(shape, dtype, name)
-    size, needed = path.stat().st_size - offset, math.prod(shape) * dtype.itemsize
-    if size < needed:
-        raise Refused(f"data={name!r} is truncated: {size} bytes of values where its header, shape {shape} of {dtype}, "
-                      f"needs {needed}; copy or save it anew")
-    values = np.memmap(path, dtype, "r", offset, shape, order)
-    beside = path.with_suffix(".labels.npy")
-    labels = None
-    if beside.exists():
-        _, label_dtype, _, _ = _read_header(beside, str(beside))
-        if label_dtype.hasobject:
-            raise Refused(f"{str(beside)!r} holds Python objects, which are never unpickled: save the labels as int64")
-        labels = check_labels(_loaded(beside), shape[0], str(beside))
-    return Samples(values, labels, name)
+    values, beside = _mapped(path, name, shape, dtype, *place), path.with_suffix(".labels.npy")
+    return Samples(values, _read_labels(beside, len(values)) if beside.exists() else None, name)
+
+
+def _read_labels(path: Path, count: int) -> np.ndarray:
+    shape, dtype, *place = _read_header(path, str(path))
+    if dtype.hasobject:
+        raise Refused(f"{str(path)!r} holds Python objects, which are never unpickled: save the labels as int64")
+    return check_labels(_mapped(path, str(path), shape, dtype, *place), count, str(path))
 
 
 def _read_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype, str, int]:
@@ -44,6 +44,8 @@ def _read_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype, str,
     try:
         with open(path, "rb") as file:
             shape, is_fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+            if min(shape, default=0) < 0:
+                raise ValueError
             return shape, dtype, "F" if is_fortran else "C", file.tell()
     except OSError as error:
         raise Refused(f"data={name!r} cannot be read ({error.strerror}): check the path") from None
@@ -52,11 +54,13 @@ def _read_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype, str,
                       "numpy.save") from None
 
 
-def _loaded(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise Refused(f"{str(path)!r} is truncated or damaged ({str(error).splitlines()[0]}): save it anew") from None
+def _mapped(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, order: str, offset: int) -> np.ndarray:
+    """The values, left in the file."""
+    size, needed = path.stat().st_size - offset, math.prod(shape) * dtype.itemsize
+    if size < needed:
+        raise Refused(f"data={name!r} is truncated: {size} bytes of values where its header, shape {shape} of {dtype}, "
+                      f"needs {needed}; copy or save it anew")
+    return np.memmap(path, dtype, "r", offset, shape, order) if needed else np.zeros(shape, dtype)
 
 
 def read_npz(path: Path, name: str) -> tuple[Samples, Samples | None]:
@@ -67,13 +71,22 @@ def read_npz(path: Path, name: str) -> tuple[Samples, Samples | None]:
     """
     try:
         # opened here, since np.load leaves a damaged file open
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open(path, "rb") as file:
+            return _unpacked(file, name)
+    except OSError as error:
+        raise Refused(f"data={name!r} cannot be read ({error.strerror or error}): check the path") from None
+
+
+def _unpacked(file: BinaryIO, name: str) -> tuple[Samples, Samples | None]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
             return _from_archive(archive, name)
     except Refused:
         raise
-    except OSError as error:
-        raise Refused(f"data={name!r} cannot be read ({error.strerror or error}): check the path") from None
-    except (ValueError, EOFError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise Refused(f"data={name!r} does not fit in memory: save the samples as .npy, of which each rank reads only "
+                      "its own rows") from None
+    except _DAMAGED as error:
         if "Object arrays" in str(error):
             raise Refused(f"data={name!r} holds Python objects, which are never unpickled: save numbers of one type, "
                           "such as float32") from None

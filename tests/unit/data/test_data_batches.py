@@ -39,6 +39,35 @@ def test_every_sample_once_in_the_same_number_of_steps_on_every_rank(partition, 
     assert plans[0].global_rows.sum() == samples
 
 
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_law_6_holds_for_any_sizes(partition):
+    """Two hundred worlds drawn by chance: few ranks and many, batches smaller and larger than a part."""
+    random = np.random.default_rng(6)
+    for _ in range(200):
+        samples = int(random.integers(1, 80))
+        ranks, batch_size = int(random.integers(1, min(samples, 20) + 1)), int(random.integers(1, 12))
+        plans = plans_of_all_ranks(partition, samples, ranks, batch_size, seed=int(random.integers(2**40)), epoch=2)
+        assert np.array_equal(np.sort(np.concatenate([plan.indices for plan in plans])), np.arange(samples))
+        sizes = [len(plan.indices) for plan in plans]
+        assert max(sizes) - min(sizes) <= 1
+        assert len({len(plan.my_rows) for plan in plans}) == 1  # as many steps on every rank: none waits for ever
+        for plan in plans:
+            assert plan.my_rows.sum() == len(plan.indices)
+            assert np.array_equal(plan.global_rows, sum(other.my_rows for other in plans))
+            assert plan.global_rows.min() > 0  # a step's divisor
+
+
+def test_plans_of_large_worlds_are_cheap():
+    """Some ten times faster than this here; a loop over ranks or over samples in Python would take far longer."""
+    started = time.perf_counter()
+    for partition in ("contiguous", "strided", "shuffled", "reshuffled"):
+        for rank in (0, 9_999):
+            plan = plan_epoch(partition, 1_000_007, World(rank, 10_000), 32, 0, 0)
+            assert len(plan.my_rows) == 4
+            assert plan.global_rows.sum() == 1_000_007
+    assert time.perf_counter() - started < 3.0
+
+
 def test_a_rank_may_have_no_rows_in_the_last_step():
     plans = plans_of_all_ranks("contiguous", 10, 3, 3)  # parts of 4, 3 and 3
     assert [plan.my_rows.tolist() for plan in plans] == [[3, 1], [3, 0], [3, 0]]

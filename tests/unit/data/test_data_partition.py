@@ -48,8 +48,9 @@ def largest_class_share(concentration, ranks=10):
 
 def test_a_smaller_concentration_is_more_uneven():
     # 0.1 is the mean share if classes were equal on every rank; 1.0 if every rank held one class only
-    uneven, between, even = (largest_class_share(concentration) for concentration in (0.01, 1.0, 1000.0))
-    assert uneven > 0.8
+    extreme, uneven, between, even = (largest_class_share(concentration) for concentration in (0.01, 0.1, 1.0, 1000.0))
+    assert extreme > 0.8
+    assert 0.45 < uneven < 0.8
     assert 0.2 < between < 0.6
     assert even < 0.12
 

@@ -55,6 +55,17 @@ def test_what_is_not_finite_is_refused_with_its_row(value, word, monkeypatch):
         check_rows(samples, np.delete(np.arange(11), row))
 
 
+def test_a_row_is_named_by_its_place_in_the_users_file(tmp_path):
+    """Among some of the rows, and among validation rows, which are the file's last."""
+    values = np.zeros((20, 3), np.float32)
+    values[[6, 17], 1] = np.nan
+    np.save(tmp_path / "mine.npy", values)
+    source = load(str(tmp_path / "mine.npy"), World(), validation_split=0.25)
+    for samples, rows, named in ((source.train, [9, 6, 3], 6), (source.validation, [1, 2, 4], 17)):
+        with pytest.raises(Refused, match=f"holds nan in row {named}: "):
+            check_rows(samples, np.array(rows))
+
+
 @pytest.mark.parametrize("shape", [(5,), (5, 1)])
 def test_labels_become_a_vector_of_int64(shape):
     labels = check_labels(np.arange(5, dtype=np.uint8).reshape(shape), 5, "x")
