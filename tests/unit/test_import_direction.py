@@ -17,9 +17,11 @@ def modules():
 
 
 def imported(tree: ast.AST):
+    """Full names of modules, `from hvd_ae import config` being hvd_ae.config."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            assert node.level == 0, "relative imports hide where a name comes from"
+            yield from (f"hvd_ae.{alias.name}" for alias in node.names) if node.module == "hvd_ae" else [node.module]
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -40,6 +42,13 @@ def test_no_module_imports_from_a_room_below_its_own():
 
 def test_every_room_has_its_floor():
     assert {room for room, _, _ in modules()} <= set(FLOOR_OF) | ENTRIES | {"install"}
+
+
+def test_the_run_folder_knows_nothing_of_other_ranks():
+    """Only the root writes files, so a collective in there would be waited for in vain."""
+    wrong = [f"{path} imports {name}" for room, path, tree in modules() for name in imported(tree)
+             if room == "runs" and name.startswith("hvd_ae.collectives")]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_horovod_and_mpi4py_come_in_by_one_door():
