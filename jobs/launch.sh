@@ -10,7 +10,7 @@ source "${HVD_AE_JOBS:-jobs}/site.sh"
 launch() {
     local ranks=$1 status signalled="" stopped="" launcher_pid=""
     local -a launcher
-    trap 'signalled=yes stopped=yes; [ -z "$launcher_pid" ] || kill -USR1 "$launcher_pid" 2>/dev/null || true' USR1 USR2 TERM
+    trap 'signalled=yes stopped=yes; [ -z "$launcher_pid" ] || kill -USR1 "$launcher_pid" || true' USR1 USR2 TERM
     stage_data || return 1
     make_launcher "$ranks"
     export OMP_NUM_THREADS=$threads
@@ -23,6 +23,7 @@ launch() {
         wait "$launcher_pid" || status=$?
         [ -n "$signalled" ] || break
     done
+    trap '' USR1 USR2 TERM
     # Ranks that died of the signal, before they could answer it, have lost nothing but the steps since a checkpoint.
     if [ -n "$stopped" ] && [ "$status" -gt 128 ]; then status=75; fi
     return "$status"

@@ -22,7 +22,7 @@ NODES = {
     "SLURM_TEST_GPUS": "2",
     "SLURM_TEST_TASKPLUGIN": "task/affinity",
     "SLURM_TEST_SLURMD_TIMEOUT": "5",
-    "SLURM_TEST_CRED_EXPIRE": "1",
+    "SLURM_TEST_CRED_EXPIRE": "5",
     "SLURM_TEST_GRACE": "10",
 }
 
