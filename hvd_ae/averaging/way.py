@@ -80,7 +80,8 @@ class Way(ABC):
 
     def run_call(self, run_steps, chunk: Chunk) -> float:
         """Take the steps of one call into the graph; the sum of this rank's losses."""
-        return float(run_steps(chunk.inputs, chunk.my_rows, chunk.global_rows))
+        labels = () if chunk.labels is None else (chunk.labels,)
+        return float(run_steps(chunk.inputs, chunk.my_rows, chunk.global_rows, *labels))
 
     def after_call(self, step: int, seconds: float) -> None:  # noqa: B027
         """A chance to adapt, after each call into the graph, on every rank; `seconds` is what it took here."""

@@ -29,6 +29,7 @@ class Chunk:
     inputs: np.ndarray  # (rows of all these steps, *sample_shape)
     my_rows: np.ndarray  # int32 (steps,)
     global_rows: np.ndarray  # int32 (steps,)
+    labels: np.ndarray | None = None  # int64 (rows of all these steps,), where they are asked for
 
 
 def plan_epoch(partition: str, samples: int, world: World, batch_size: int, seed: int, epoch: int,
@@ -72,21 +73,22 @@ def plan_evaluation(samples: int, world: World) -> np.ndarray:
 
 
 @contextmanager
-def chunks(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[int]) -> Iterator[Iterator[Chunk]]:
+def chunks(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[int],
+           with_labels: bool = False) -> Iterator[Iterator[Chunk]]:
     """The chunks from `first_step` on, each ending before the next of the steps `ends`, read one ahead by a thread.
 
     Two chunks are in memory at a time. A fault in the thread is raised where its chunk is asked for. The thread ends
     with the context, however it is left.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
-        yield _read_ahead(reader, samples, plan, first_step, ends)
+        yield _read_ahead(reader, samples, plan, first_step, ends, with_labels)
 
 
 def _read_ahead(reader: ThreadPoolExecutor, samples: Samples, plan: EpochPlan, first_step: int,
-                ends: Sequence[int]) -> Iterator[Chunk]:
+                ends: Sequence[int], with_labels: bool) -> Iterator[Chunk]:
     ahead = None
     for step, end in pairwise([first_step, *ends]):
-        following = reader.submit(_read, samples, plan, step, end)
+        following = reader.submit(_read, samples, plan, step, end, with_labels)
         if ahead is not None:
             yield ahead.result()
         ahead = following
@@ -94,7 +96,9 @@ def _read_ahead(reader: ThreadPoolExecutor, samples: Samples, plan: EpochPlan, f
         yield ahead.result()
 
 
-def _read(samples: Samples, plan: EpochPlan, step: int, end: int) -> Chunk:
+def _read(samples: Samples, plan: EpochPlan, step: int, end: int, with_labels: bool) -> Chunk:
     first = int(plan.my_rows[:step].sum())
     rows = int(plan.my_rows[step:end].sum())
-    return Chunk(samples.rows(plan.indices[first : first + rows]), plan.my_rows[step:end], plan.global_rows[step:end])
+    mine = plan.indices[first : first + rows]
+    labels = samples.labels[mine] if with_labels else None
+    return Chunk(samples.rows(mine), plan.my_rows[step:end], plan.global_rows[step:end], labels)

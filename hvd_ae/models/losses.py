@@ -14,6 +14,11 @@ def binary_crossentropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     return keras.losses.binary_crossentropy(_rows(targets), _rows(outputs))
 
 
+def label_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of each sample in nats, shape (rows,); labels are (rows,) int64, and the softmax is taken here."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
 def _rows(values: tf.Tensor) -> tf.Tensor:
     return tf.reshape(values, [tf.shape(values)[0], -1])
 

@@ -101,8 +101,8 @@ class Replica:
     def _apply_eagerly(self, gradient: tf.Tensor) -> None:
         self.optimizer.apply([gradient], [self.trained])
 
-    def losses_of(self, parameters: tf.Variable, buffers: tf.Variable, inputs: tf.Tensor,
+    def losses_of(self, parameters: tf.Variable, buffers: tf.Variable, inputs: tf.Tensor, targets: tf.Tensor,
                   losses: Sequence) -> list[tf.Tensor]:
         """Each loss of these parameters summed over the rows, in inference mode, float64 scalars."""
         outputs = self.flat.outputs(parameters, buffers, self.counters, inputs)
-        return [tf.reduce_sum(tf.cast(loss(inputs, outputs), tf.float64)) for loss in losses]
+        return [tf.reduce_sum(tf.cast(loss(targets, outputs), tf.float64)) for loss in losses]

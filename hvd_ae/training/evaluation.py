@@ -12,31 +12,38 @@ from hvd_ae.data.samples import Samples
 
 
 class Evaluator:
-    """Means over samples of several losses; each rank takes a contiguous share of the rows.
+    """Means over samples of several measures; each rank takes a contiguous share of the rows.
 
     Args:
         way: whose settled result is judged.
-        losses: by name, functions from (targets, outputs) to one number a row.
+        measures: by name, functions from (targets, outputs) to one number a row.
         batch_size: rows in one pass through the model; the last pass may have fewer.
+        of_labels: whether the targets are the samples' labels, and not the samples.
     """
 
-    def __init__(self, way: Way, samples: Samples, losses: Mapping[str, Callable], collectives: Engine,
-                 batch_size: int):
+    def __init__(self, way: Way, samples: Samples, measures: Mapping[str, Callable], collectives: Engine,
+                 batch_size: int, of_labels: bool = False):
         self._samples, self._collectives, self._batch_size = samples, collectives, batch_size
-        self._names = list(losses)
+        self._names = list(measures)
         self._share = plan_evaluation(samples.count, collectives.world)
         scale = tf.constant(samples.scale, tf.float32)
 
-        @tf.function(input_signature=[tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)])
-        def sums(inputs):
-            return tf.stack(way.replica.losses_of(*way.result, tf.cast(inputs, tf.float32) * scale, losses.values()))
+        rows = tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)
 
-        self._sums = sums
+        @tf.function(input_signature=[rows, *([tf.TensorSpec([None], tf.int64)] if of_labels else [])])
+        def sums(inputs, labels=None):
+            values = tf.cast(inputs, tf.float32) * scale
+            targets = values if labels is None else labels
+            return tf.stack(way.replica.losses_of(*way.result, values, targets, measures.values()))
+
+        self._sums, self._of_labels = sums, of_labels
 
     def means(self) -> dict[str, float]:
-        """Each loss's mean over all samples of all ranks (every rank calls it)."""
+        """Each measure's mean over all samples of all ranks (every rank calls it)."""
         sums = np.zeros(len(self._names))
         for first in range(0, len(self._share), self._batch_size):
-            sums += self._sums(self._samples.rows(self._share[first : first + self._batch_size])).numpy()
+            part = self._share[first : first + self._batch_size]
+            labels = [self._samples.labels[part]] if self._of_labels else []
+            sums += self._sums(self._samples.rows(part), *labels).numpy()
         *totals, count = self._collectives.sum(np.append(sums, len(self._share))).numpy()
         return {name: float(total / count) for name, total in zip(self._names, totals)}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from hvd_ae.averaging.proof import prove
 from hvd_ae.data.batches import chunks
-from hvd_ae.models.losses import LOSSES
 from hvd_ae.training.evaluation import Evaluator
 from hvd_ae.training.pace import Clock, call_ends
 from hvd_ae.training.position import Position
@@ -31,10 +30,11 @@ class Loop:
     def __init__(self, prepared: Prepared, position: Position):
         self._p = prepared
         self.position = position
-        self._run_steps = compile_steps(prepared.way, prepared.source.train)
-        losses = {"val_loss": LOSSES[prepared.settings.loss], "val_mse": LOSSES["mse"]}
+        task = prepared.task
+        self._run_steps = compile_steps(prepared.way, prepared.source.train, task.of_labels)
         self._evaluator = Evaluator(
-            prepared.way, prepared.source.validation, losses, prepared.collectives, prepared.settings.batch_size
+            prepared.way, prepared.source.validation, task.measures, prepared.collectives, prepared.settings.batch_size,
+            task.of_labels,
         )
 
     @property
@@ -73,7 +73,7 @@ class Loop:
         proof_every = math.ceil(p.settings.proof_every / period) * period
         ends = call_ends(steps, proof_every, p.bytes_per_step, p.way.steps_at_once)
         cuts = [first.step_in_epoch + end for end in ends]
-        with chunks(p.source.train, plan, first.step_in_epoch, cuts) as feed:
+        with chunks(p.source.train, plan, first.step_in_epoch, cuts, p.task.of_labels) as feed:
             for chunk in clock.timed(feed):
                 started = time.perf_counter()
                 loss_sum = p.way.run_call(self._run_steps, chunk)

@@ -15,11 +15,10 @@ from hvd_ae.data.download import ensure_downloaded
 from hvd_ae.data.samples import check_rows
 from hvd_ae.data.sources import Source, fingerprint, load
 from hvd_ae.errors import Refused
-from hvd_ae.models.build import build_model
 from hvd_ae.models.flat import FlatModel
-from hvd_ae.models.losses import LOSSES
 from hvd_ae.models.optimizers import learning_rate_rule, make_optimizer
 from hvd_ae.models.replica import Replica
+from hvd_ae.training.task import Task, reconstruction
 from hvd_ae.world import World
 
 
@@ -30,6 +29,7 @@ class Prepared:
     settings: TrainSettings
     collectives: Engine
     source: Source
+    task: Task
     replica: Replica
     way: Way
 
@@ -58,24 +58,27 @@ class Prepared:
         return self.settings.batch_size * math.prod(train.sample_shape) * train.values.dtype.itemsize
 
 
-def prepare(settings: TrainSettings, collectives: Engine, source: Source | None = None) -> Prepared:
+def prepare(settings: TrainSettings, collectives: Engine, source: Source | None = None,
+            task: Task | None = None) -> Prepared:
     """Load the data, build the model, and give every rank the root's parameters.
 
     Args:
         source: the data, where they have been loaded already.
+        task: what to train, where that is not the autoencoder of the settings.
 
     Raises:
         Refused: on every rank alike, whichever rank saw the fault.
     """
     source = source or load_on_all(settings, collectives)
+    task = task or reconstruction(settings, source.train.sample_shape)
     kind = WAYS[settings.averaging]
     together(collectives, lambda: kind.check(settings, collectives.world, collectives.name))
-    replica = together(collectives, lambda: _build_replica(settings, source, collectives))
+    replica = together(collectives, lambda: _build_replica(settings, source, task, collectives))
     for vector in (replica.vector, replica.buffers):  # all start from the same, even if a model drew without a seed
         if vector.shape[0]:
             vector.assign(collectives.broadcast(vector))
     steps = steps_per_epoch(source.train.count, settings.batch_size, trainers(settings, collectives.world).size)
-    prepared = Prepared(settings, collectives, source, replica, kind(replica, collectives, settings, steps))
+    prepared = Prepared(settings, collectives, source, task, replica, kind(replica, collectives, settings, steps))
     together(collectives, lambda: _check_values(prepared))
     return prepared
 
@@ -106,13 +109,12 @@ def steps_per_epoch(samples: int, batch_size: int, ranks: int) -> int:
     return math.ceil(math.ceil(samples / ranks) / batch_size)
 
 
-def _build_replica(settings: TrainSettings, source: Source, collectives: Engine) -> Replica:
+def _build_replica(settings: TrainSettings, source: Source, task: Task, collectives: Engine) -> Replica:
     ranks = trainers(settings, collectives.world).size
-    model = build_model(settings.model, source.train.sample_shape, settings.output_activation, settings.seed)
     warmup_steps = round(settings.warmup_epochs * steps_per_epoch(source.train.count, settings.batch_size, ranks))
     rate = learning_rate_rule(settings.learning_rate, settings.lr_scaling, ranks, warmup_steps)
     optimizer = make_optimizer(settings.optimizer, rate)
-    flat = FlatModel(model, LOSSES[settings.loss])
+    flat = FlatModel(task.build(), task.loss)
     part = WAYS[settings.averaging].part(flat.layout.size, collectives.world)
     return Replica(flat, optimizer, collectives.world.rank, part)
 
@@ -123,7 +125,7 @@ def _check_values(prepared: Prepared) -> None:
     shares = [check_rows(source.train, prepared.plan(0).indices),
               check_rows(source.validation, plan_evaluation(source.validation.count, world))]
     minimum, maximum = min(low for low, _ in shares), max(high for _, high in shares)
-    if minimum >= 0.0 and maximum <= 1.0:
+    if prepared.task.of_labels or (minimum >= 0.0 and maximum <= 1.0):
         return
     seen = f"data={settings.data!r} holds values from {minimum:.6g} to {maximum:.6g}"
     if settings.loss == "bce":

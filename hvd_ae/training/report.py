@@ -21,7 +21,7 @@ class EpochReport:
     samples: int  # over all ranks, since the run's start
     train_loss: float  # mean over this epoch's samples, each at the parameters of its step
     val_loss: float
-    val_mse: float
+    val_mse: float | None  # where outputs are reconstructions
     learning_rate: float  # of the last step
     seconds: float  # training of this epoch in this process: the slowest rank, evaluation left out
     timed_seconds: float  # of these, what is left without the first call, in which TensorFlow traces the graph
@@ -57,7 +57,7 @@ def reduce_report(prepared: Prepared, position: Position, clock: Clock, traffic:
         step=position.step,
         samples=position.samples,
         train_loss=float(sums[0]) / position.epoch_samples,
-        **validation,
+        **{"val_mse": None, **validation},
         learning_rate=prepared.replica.learning_rate,
         seconds=float(seconds),
         timed_seconds=float(warm_seconds),

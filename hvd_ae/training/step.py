@@ -9,22 +9,25 @@ from hvd_ae.data.samples import Samples
 from hvd_ae.models.replica import Batch
 
 
-def compile_steps(way: Way, samples: Samples) -> Callable[..., tf.Tensor]:
+def compile_steps(way: Way, samples: Samples, of_labels: bool = False) -> Callable[..., tf.Tensor]:
     """A graph that trains on several consecutive batches.
 
     Returns a function of (inputs, rows, global_rows): the steps' rows one after the other, and for each step how many
     of them are its own, and how many rows all ranks have. It returns the sum of this rank's losses, a float64 scalar.
+    Where the targets are labels and not the inputs, those of all the rows (int64) come last.
     """
     scale = tf.constant(samples.scale, tf.float32)
     inputs_of_steps = tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)
     rows_of_steps = tf.TensorSpec([None], tf.int32)
+    labels_of_steps = [tf.TensorSpec([None], tf.int64)] if of_labels else []
 
-    @tf.function(input_signature=[inputs_of_steps, rows_of_steps, rows_of_steps])
-    def run_steps(inputs, rows, global_rows):
+    @tf.function(input_signature=[inputs_of_steps, rows_of_steps, rows_of_steps, *labels_of_steps])
+    def run_steps(inputs, rows, global_rows, labels=None):
         first, loss_sum = tf.constant(0), tf.constant(0.0, tf.float64)
         for step in tf.range(tf.size(rows)):
             values = tf.cast(inputs[first : first + rows[step]], tf.float32) * scale
-            loss = way.step(Batch(values, values, rows[step], global_rows[step]))
+            targets = values if labels is None else labels[first : first + rows[step]]
+            loss = way.step(Batch(values, targets, rows[step], global_rows[step]))
             loss_sum += tf.cast(loss, tf.float64)
             first += rows[step]
         return loss_sum
