@@ -79,6 +79,11 @@ def _open(run: str) -> tuple[TrainSettings, keras.Model, Engine]:
             return keras.saving.load_model(RunFolder(run).path / "model.keras", compile=False)
         except (OSError, ValueError) as error:
             raise Refused(f"{run}/model.keras cannot be loaded ({str(error).splitlines()[0]}): did the run end?") from None
+        except TypeError as error:
+            why = str(error).split(". ")[0].strip().splitlines()[-1]
+            raise Refused(f"{run}/model.keras cannot be loaded ({why}): a class of your own needs the decorator "
+                          "keras.saving.register_keras_serializable() and an __init__ that passes **kwargs on; give it "
+                          "these and train again") from None
 
     return settings, together(collectives, load_model), collectives
 
@@ -101,7 +106,8 @@ def _samples(settings: TrainSettings, data: str | None, model: keras.Model, coll
         is_first_on_node = collectives.world.local_rank == 0
         together(collectives, lambda: ensure_downloaded(data) if is_first_on_node else None)
         samples = together(collectives, lambda: load_all(data))
-    expected = tuple(model.input_shape[1:])
+    # a model that is a class knows the shape it was built for only
+    expected = tuple(getattr(model, "input_shape", None) or model.get_build_config()["input_shape"])[1:]
     if samples.sample_shape != expected:
         raise refused_by_all(f"data={samples.name!r} has samples of shape {samples.sample_shape}, but the model takes "
                              f"{expected}: give data of that shape")

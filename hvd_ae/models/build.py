@@ -33,12 +33,15 @@ def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str
 def find_function(path: str):
     """The function of "package.module:function", its module found from the current folder too."""
     module_name, _, function_name = path.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
+        raise Refused(f"model={path!r} is not of the form package.module:function: write for instance my_models:build "
+                      "for the function build in my_models.py")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # the user's module usually lies where the job is started
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there, but something that it imports is not: its traceback says more
         raise Refused(f"model={path!r}: there is no module {module_name!r} in {os.getcwd()} or on PYTHONPATH: start "
                       "from the folder that holds it, or set PYTHONPATH") from None
@@ -52,11 +55,14 @@ def find_function(path: str):
 def _check_model(name: str, model, sample_shape: tuple[int, ...]) -> None:
     if not isinstance(model, keras.Model):
         raise Refused(f"model={name!r} returned {type(model).__name__}: it must return a keras.Model")
-    if not model.built:
+    if not model.built and isinstance(model, keras.Sequential):
         model.build((None, *sample_shape))
-    given = tuple(model.compute_output_shape((None, *sample_shape)))
-    if given[1:] != tuple(sample_shape):
-        raise Refused(f"model={name!r} turns samples of shape {tuple(sample_shape)} into {given[1:]}: an autoencoder's "
+    elif not model.built:
+        model(keras.Input(sample_shape))  # a class makes its layers' variables when it is first called
+    outputs = model.compute_output_spec(keras.KerasTensor((None, *sample_shape)))
+    given = tuple(outputs.shape)[1:] if hasattr(outputs, "shape") else f"a {type(outputs).__name__}"
+    if given != tuple(sample_shape):
+        raise Refused(f"model={name!r} turns samples of shape {tuple(sample_shape)} into {given}: an autoencoder's "
                       "output must have the shape of its input")
 
 
@@ -66,7 +72,7 @@ def find_encoder(model: keras.Model) -> keras.Model | None:
     None where the model is not made of layers that follow from its input (a subclassed model without a graph).
     """
     try:
-        inputs, layers = model.inputs, [layer for layer in model.layers if hasattr(layer, "output")]
+        inputs, layers = model.inputs, [layer for layer in model.layers if _has_one_output(layer)]
     except (AttributeError, ValueError):
         return None
     if not inputs or not layers:
@@ -74,6 +80,11 @@ def find_encoder(model: keras.Model) -> keras.Model | None:
     named = [layer for layer in layers if layer.name == "code"]
     code = named[0] if named else min(layers, key=_outputs_per_sample)
     return keras.Model(inputs[0] if len(inputs) == 1 else inputs, code.output, name="encoder")
+
+
+def _has_one_output(layer: keras.layers.Layer) -> bool:
+    """Whether one tensor comes out of a layer at one place in the model, so that a code could be read there."""
+    return hasattr(getattr(layer, "output", None), "shape") and not isinstance(layer, keras.layers.InputLayer)
 
 
 def _outputs_per_sample(layer: keras.layers.Layer) -> int:

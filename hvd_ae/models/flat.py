@@ -88,9 +88,21 @@ class FlatModel:
 
     def outputs(self, parameters, buffers, counters, inputs: tf.Tensor) -> tf.Tensor:
         """The model's outputs in inference mode, shape (rows, ...)."""
-        pieces, non_trainable = self.layout.split(parameters), self._non_trainable(buffers, counters)
-        outputs, _ = self.keras_model.stateless_call(pieces, non_trainable, inputs, training=False)
+        outputs, _, _ = self._call(self.layout.split(parameters), buffers, counters, inputs, training=False)
         return outputs
+
+    def _call(self, pieces, buffers, counters, inputs, training: bool) -> tuple[tf.Tensor, list, list]:
+        """Outputs, the non-trainable variables after the call, and the penalties that layers add.
+
+        This is Keras's `stateless_call`, but calls the model itself and not its `call`: only so do the layers of a
+        model that is a class, whose `call` may take no `training`, learn whether they are being trained.
+        """
+        model = self.keras_model
+        values = [*pieces, *self._non_trainable(buffers, counters)]
+        mapping = list(zip([*model.trainable_variables, *model.non_trainable_variables], values))
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            outputs, penalties = model(inputs, training=training), model.losses
+        return outputs, [scope.get_current_value(v) for v in model.non_trainable_variables], penalties
 
     def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor) -> Evaluation:
         """Loss and gradient of the rows' losses summed and divided by `divisor`.
@@ -102,9 +114,7 @@ class FlatModel:
         pieces, rows = self.layout.split(parameters), tf.cast(tf.shape(inputs)[0], tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pieces)
-            outputs, non_trainable, penalties = self.keras_model.stateless_call(
-                pieces, self._non_trainable(buffers, counters), inputs, training=True, return_losses=True
-            )
+            outputs, non_trainable, penalties = self._call(pieces, buffers, counters, inputs, training=True)
             loss_sum = tf.reduce_sum(self.loss(targets, outputs))
             objective = (loss_sum + rows * tf.add_n(penalties)) if penalties else loss_sum
             objective /= tf.cast(divisor, tf.float32)
