@@ -13,6 +13,9 @@ source "$HVD_AE_VENV/bin/activate"
 HVD_AE_LAUNCHER=${HVD_AE_LAUNCHER:-srun}
 # How srun and MPI meet: pmi2 for the MPICH from PyPI, MPICH and Intel MPI; pmix for Open MPI.
 HVD_AE_SRUN_MPI=${HVD_AE_SRUN_MPI:-pmi2}
+# MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts crash or hang.
+# libfabric's lines are short. Drop this line for other MPIs; under mpirun UCX is safe, and faster.
+[ "$HVD_AE_LAUNCHER" = mpirun ] || export MPIR_CVAR_CH4_NETMOD=${MPIR_CVAR_CH4_NETMOD:-ofi}
 # For mpirun: threads cores for each rank. Open MPI: (--map-by "slot:PE=$threads" --bind-to core)
 threads=${SLURM_CPUS_PER_TASK:-1}
 # shellcheck disable=SC2034  # launch.sh reads it

@@ -24,6 +24,7 @@ NODES = {
     "SLURM_TEST_SLURMD_TIMEOUT": "5",
     "SLURM_TEST_CRED_EXPIRE": "5",
     "SLURM_TEST_GRACE": "10",
+    "SLURM_TEST_EXTRA_CONF": "MessageTimeout=3",
 }
 
 

@@ -64,7 +64,7 @@ def test_a_dead_node_ends_a_job_that_is_not_to_be_requeued(slurm, stand_in, tmp_
 
 
 def test_training_goes_on_on_a_spare_node_when_one_of_its_nodes_dies(slurm, tmp_path):
-    training = [*TRAINING, "--epochs", "40"]
+    training = [*TRAINING, "--epochs", "20"]
     job = slurm.submit(tmp_path, "preemptible.sbatch", *training)
     job.until(lambda: list(tmp_path.glob("runs/*/checkpoints/step-????????")), 90)
     slurm.cluster("kill-node", "node1")
@@ -74,5 +74,5 @@ def test_training_goes_on_on_a_spare_node_when_one_of_its_nodes_dies(slurm, tmp_
         slurm.cluster("start-node", "node1")
     assert "going on from step " in job.output
     summary = job.summary()
-    assert (summary["ranks"], summary["in_sync"], summary["epochs"], summary["samples"]) == (2, True, 40, 40 * 1500)
+    assert (summary["ranks"], summary["in_sync"], summary["epochs"], summary["samples"]) == (2, True, 20, 20 * 1500)
     assert job.field("Restarts") == "1" and job.field("NodeList") == "node[0,2]"
