@@ -11,7 +11,7 @@ from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.start import start
 from hvd_ae.config import TrainSettings
 from hvd_ae.models.optimizers import scaled_rate
-from hvd_ae.runs.folder import RunFolder, default_run_dir
+from hvd_ae.runs.folder import RunFolder, as_json, default_run_dir
 from hvd_ae.runs.outcome import draw_pictures, save_models, summarise
 from hvd_ae.runs.progress import ProgressDisplay
 from hvd_ae.training.checkpoint import restore_newest, save
@@ -99,7 +99,7 @@ def _finish(prepared: Prepared, position: Position, folder: RunFolder) -> dict:
         summary = summarise(settings, prepared.collectives.world, replica.flat.layout.size, rows,
                             checksum(parameters), position)
         folder.write_summary(summary)
-        summary_text = json.dumps(summary)
+        summary_text = as_json(summary)
         print(f"model, pictures and figures are in {folder.path}", flush=True)
     return json.loads(broadcast_text(prepared.collectives, summary_text))
 

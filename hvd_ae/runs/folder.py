@@ -1,6 +1,7 @@
 """The run folder: what is in it, and how it is written so that a reader never sees half a file."""
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -49,11 +50,11 @@ class RunFolder:
         """Drop the rows of later steps, which a resumed run is about to do again."""
         if self.metrics.exists():
             rows = [row for row in self.read_metrics() if row["step"] <= step]
-            write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+            write_atomically(self.metrics, "".join(as_json(row) + "\n" for row in rows))
 
     def append_metrics(self, row: dict) -> None:
         with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(as_json(row) + "\n")
 
     def read_metrics(self) -> list[dict]:
         """The rows, one an epoch; a last line that a crash cut short is left out."""
@@ -66,7 +67,7 @@ class RunFolder:
         return rows
 
     def write_summary(self, summary: dict) -> None:
-        write_atomically(self.summary, json.dumps(summary, indent=2) + "\n")
+        write_atomically(self.summary, as_json(summary, indent=2) + "\n")
 
 
 def default_run_dir(settings: TrainSettings) -> str:
@@ -80,3 +81,16 @@ def write_atomically(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+def as_json(table: dict, indent: int | None = None) -> str:
+    """JSON as any reader takes it: what is not finite, such as the loss of a run that diverged, becomes null."""
+    return json.dumps(_finite(table), indent=indent, allow_nan=False)
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -46,7 +46,8 @@ def draw_pictures(model: Callable, encoder: Callable | None, source: Source, row
         codes = np.concatenate([np.asarray(encoder(scaled(validation, part), training=False))
                                 for part in np.array_split(chosen, -(-len(chosen) // 256))])
         labels = None if validation.labels is None else validation.labels[chosen]
-        plot_latent(codes, labels, folder / "latent.png")
+        if np.isfinite(codes).all():  # a run that diverged has no components to show
+            plot_latent(codes, labels, folder / "latent.png")
 
 
 def scaled(samples, indices: np.ndarray) -> np.ndarray:

@@ -40,7 +40,8 @@ class EpochReport:
     def row(self) -> dict:
         """This report as plain values, for `metrics.jsonl`."""
         row = dataclasses.asdict(self)
-        return {**row, "samples_per_second": self.samples_per_second, **row.pop("measurements")}
+        measurements = row.pop("measurements")
+        return {**row, "samples_per_second": self.samples_per_second, **measurements}
 
 
 def reduce_report(prepared: Prepared, position: Position, clock: Clock, traffic: Traffic,
