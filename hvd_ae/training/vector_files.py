@@ -46,7 +46,10 @@ def read_vectors(folder: Path, prefix: str, sums: Mapping[str, str]) -> dict[str
             raise BadFile(f"{path} cannot be read ({error.strerror})") from None
         if hashlib.sha256(content).hexdigest() != expected:
             raise BadFile(f"{path} is not as it was written ({len(content)} bytes, SHA-256 differs)")
-        vectors[name] = np.load(io.BytesIO(content), allow_pickle=False)
+        try:
+            vectors[name] = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, EOFError):
+            raise BadFile(f"{path} holds no plain numbers") from None
     return vectors
 
 

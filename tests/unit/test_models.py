@@ -9,8 +9,8 @@ from hvd_ae.errors import Refused
 from hvd_ae.models.build import build_model, find_encoder
 from hvd_ae.models.flat import FlatModel, Layout
 from hvd_ae.models.losses import LOSSES
-from hvd_ae.models.optimizers import OPTIMIZERS, WarmUp, make_optimizer, scaled_rate
-from hvd_ae.models.replica import Replica
+from hvd_ae.models.optimizers import OPTIMIZERS, WarmUp, learning_rate_rule, make_optimizer, scaled_rate
+from hvd_ae.models.replica import Batch, Replica
 from tests.parallel.on_ranks.models import normalised
 
 INPUTS = tf.constant(np.random.default_rng(0).uniform(size=(6, 4, 5)).astype(np.float32))
@@ -42,6 +42,80 @@ def test_gradient_is_that_of_keras(loss):
     ours = flat_gradient(FlatModel(model, LOSSES[loss]), 6)
     np.testing.assert_allclose(ours.gradient, np.concatenate([np.ravel(g) for g in gradients]), atol=1e-6)
     assert float(ours.loss_sum) == pytest.approx(6 * float(mean), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_gradient_agrees_with_finite_differences(loss):
+    """Along directions near the gradient's own, in which float32 sums of losses still carry enough digits."""
+    flat = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES[loss])
+    parameters, buffers, _ = flat.read()
+    gradient = flat_gradient(flat, 1).gradient.numpy()
+
+    def loss_sum(vector):
+        outputs = flat.outputs(tf.constant(vector.astype(np.float32)), tf.constant(buffers), [], INPUTS)
+        return float(tf.reduce_sum(LOSSES[loss](INPUTS, outputs)))
+
+    for seed in range(5):
+        direction = 1e-2 * gradient / np.linalg.norm(gradient) + np.random.default_rng(seed).normal(size=len(gradient)) * 2e-3
+        slope = (loss_sum(parameters + direction) - loss_sum(parameters - direction)) / 2
+        assert slope == pytest.approx(gradient @ direction, abs=2e-5)
+        assert slope > 1e-3
+
+
+@pytest.mark.parametrize("loss, of_keras", [("mse", keras.losses.mean_squared_error),
+                                            ("bce", keras.losses.binary_crossentropy)])
+@pytest.mark.parametrize("shape", [(20,), (4, 5), (2, 2, 5)])
+def test_a_loss_is_that_of_keras_over_all_features_of_each_sample(loss, of_keras, shape):
+    random = np.random.default_rng(4)
+    targets, outputs = (random.uniform(0.05, 0.95, size=(3, 20)).astype(np.float32) for _ in range(2))
+    found = LOSSES[loss](tf.reshape(targets, (3, *shape)), tf.reshape(outputs, (3, *shape)))
+    assert found.shape == (3,)
+    np.testing.assert_allclose(found, of_keras(targets, outputs), rtol=1e-5)
+    assert len(set(found.numpy().tolist())) == 3
+
+
+def test_the_divisor_divides_the_gradient_but_not_the_sum_of_losses():
+    flat = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"])
+    one, six = flat_gradient(flat, 1), flat_gradient(flat, 6)
+    np.testing.assert_allclose(one.gradient, 6 * six.gradient, atol=1e-6)
+    assert float(one.loss_sum) == float(six.loss_sum)
+
+
+def a_batch(rows, global_rows=6):
+    return Batch(INPUTS[:rows], INPUTS[:rows], tf.constant(rows), tf.constant(global_rows))
+
+
+def test_a_rank_without_rows_gives_zeros_and_leaves_its_statistics_and_seeds_alone():
+    replica = Replica(FlatModel(normalised((4, 5)), LOSSES["mse"]), make_optimizer("adam", 0.1), rank=1)
+    before = {name: vector.numpy() for name, vector in replica.vectors.items()}
+    gradient, loss_sum = replica.gradient(a_batch(0), divisor=tf.constant(6))
+    assert not np.any(gradient) and float(loss_sum) == 0.0
+    for name, vector in replica.vectors.items():
+        np.testing.assert_array_equal(vector, before[name], err_msg=name)
+    assert replica.rows_since.numpy().tolist() == [0, 6]
+    replica.gradient(a_batch(6), divisor=tf.constant(6))
+    assert replica.rows_since.numpy().tolist() == [6, 12]
+    changed = {name for name, vector in replica.vectors.items() if not np.array_equal(vector, before[name])}
+    assert changed == {"buffers", "seed_0"}
+
+
+def test_ranks_have_seeds_of_their_own_where_the_models_seed_is_the_same():
+    seeds = set()
+    for rank in range(3):
+        keras.utils.set_random_seed(0)
+        replica = Replica(FlatModel(normalised((4, 5)), LOSSES["mse"]), make_optimizer("sgd", 0.1), rank)
+        seeds.add(tuple(replica.vectors["seed_0"].numpy().tolist()))
+    assert len(seeds) == 3
+
+
+def test_an_optimizer_of_a_part_updates_that_part_only():
+    flat = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"])
+    replica = Replica(flat, make_optimizer("momentum", 0.5), rank=0, part=(10, 4))
+    assert [slot.shape for slot in replica.slots] == [(4,)]
+    before = replica.trained.value.numpy()
+    np.testing.assert_array_equal(before, replica.vector.numpy()[10:14])
+    replica.update(tf.constant([1.0, 2.0, 3.0, 4.0]))
+    np.testing.assert_allclose(replica.trained.value, before - 0.5 * np.array([1, 2, 3, 4]), atol=1e-6)
 
 
 def test_parts_of_a_batch_add_up_to_the_whole_with_the_penalty_of_a_layer():
@@ -99,6 +173,20 @@ def test_an_optimizer_on_one_vector_does_what_it_does_layer_by_layer(name):
         replica.update(tf.constant(gradient))
         optimizer.apply(replica.flat.layout.split(tf.constant(gradient)), model.trainable_variables)
     np.testing.assert_allclose(replica.vector, replica.flat.read()[0], atol=2e-6)
+
+
+def test_warm_up_leads_from_the_rate_of_one_rank_to_the_scaled_one():
+    assert learning_rate_rule(0.1, "linear", 4, warmup_steps=0) == pytest.approx(0.4)
+    rule = learning_rate_rule(0.1, "linear", 4, warmup_steps=3)
+    optimizer = make_optimizer("sgd", rule)
+    vector = keras.Variable(np.zeros(1, np.float32))
+    optimizer.build([vector])
+    moved = []
+    for _ in range(5):  # a gradient of 1: each step moves by the learning rate
+        before = float(vector.value[0])
+        optimizer.apply([tf.ones(1)], [vector])
+        moved.append(before - float(vector.value[0]))
+    assert moved == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4], rel=1e-5)
 
 
 def test_learning_rates():

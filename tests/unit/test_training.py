@@ -1,12 +1,16 @@
 """What training keeps on disk, and when its calls end."""
 
+import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from hvd_ae.data.batches import Chunk
 from hvd_ae.runs.folder import RunFolder
-from hvd_ae.training.pace import call_ends
+from hvd_ae.training.pace import Clock, call_ends
+from hvd_ae.training.position import Position
 from hvd_ae.training.vector_files import BadFile, read_json, read_vectors, write_json, write_vectors
 
 VECTORS = {"parameters": np.arange(1000, dtype=np.float32), "count": np.array(7, np.int64)}
@@ -25,6 +29,51 @@ def test_calls_end_where_they_should(steps, proof_every, at_once):
 def test_calls_are_short_where_samples_are_large():
     lengths = np.diff([0, *call_ends(100, 1000, bytes_per_step=16 << 20)])
     assert max(lengths) * (16 << 20) <= 64 << 20
+
+
+def test_calls_keep_their_promises_for_any_numbers():
+    """Five hundred drawn by chance; proofs fall on multiples of a period, which ways make their `at_once` divide."""
+    random = np.random.default_rng(0)
+    for _ in range(500):
+        at_once = int(random.integers(1, 20))
+        steps, proof_every = int(random.integers(1, 400)), at_once * int(random.integers(1, 30))
+        ends = call_ends(steps, proof_every, bytes_per_step=int(random.integers(1, 64 << 20)), at_once=at_once)
+        lengths = np.diff([0, *ends])
+        assert ends[-1] == steps and lengths.min() > 0 and lengths[:-1].max(initial=0) <= max(50, at_once)
+        assert set(range(proof_every, steps, proof_every)) <= set(ends)
+        assert not np.any(lengths[:-1] % at_once)
+    assert call_ends(0, 10, 1) == []  # a run that is resumed at its end has nothing left to do
+
+
+def chunk(*global_rows):
+    return Chunk(np.zeros((1, 1)), np.array(global_rows) // 2, np.array(global_rows))
+
+
+def test_the_call_in_which_the_graph_is_traced_is_not_timed(monkeypatch):
+    """The clock moves on while a chunk is trained on: 10 seconds for the first, 1 for each of the others."""
+    now = [0.0]
+    monkeypatch.setattr("hvd_ae.training.pace.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def run(clock):
+        for _, seconds in zip(clock.timed([chunk(8), chunk(8, 8), chunk(8, 3)]), [10.0, 1.0, 1.0]):
+            now[0] += seconds
+        return clock.seconds, clock.warm_seconds, clock.warm_samples
+
+    assert run(Clock(warm=False)) == (12.0, 2.0, 27)
+    assert run(Clock(warm=True)) == (12.0, 12.0, 35)
+
+
+def test_a_position_moves_on_by_chunks_and_epochs():
+    position = Position(epoch=1, step=10, samples=100).advanced(chunk(8, 8), 0.5).advanced(chunk(3), 0.25)
+    assert position == Position(epoch=1, step_in_epoch=3, step=13, samples=119, loss_sum=0.75, epoch_samples=19)
+    assert position.next_epoch() == Position(epoch=2, step=13, samples=119)
+
+
+def test_a_vector_that_would_have_to_be_unpickled_is_refused_even_with_its_right_checksum(tmp_path):
+    path = tmp_path / "parameters.npy"
+    np.save(path, np.array([{}, None], dtype=object), allow_pickle=True)
+    with pytest.raises(BadFile, match="parameters.npy holds no plain numbers"):
+        read_vectors(tmp_path, "", {"parameters": hashlib.sha256(path.read_bytes()).hexdigest()})
 
 
 def test_vectors_come_back_as_they_were(tmp_path):

@@ -13,6 +13,8 @@ from hvd_ae.world import Launch, World, check_launch, read_launch
     ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "PMIX_RANK": "3"}, 4, 3),
     ({"PMI_SIZE": "2", "PMI_RANK": "1"}, 2, 1),
     ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5", "PMIX_RANK": "5"}, 8, 5),
+    # srun --mpi=pmix tells the rank by PMIx alone
+    ({"SLURM_STEP_NUM_TASKS": "8", "PMIX_RANK": "6"}, 8, 6),
     ({"PALS_SIZE": "3", "PALS_RANKID": "2"}, 3, 2),
     # mpirun inside a Slurm job: Hydra's proxies are tasks of a step, one a node, and their variables reach the ranks
     ({"PMI_SIZE": "6", "PMI_RANK": "4", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, 6, 4),
@@ -32,6 +34,8 @@ def test_a_launcher_that_talks_nonsense_is_refused():
 def test_lone_copies_are_refused():
     with pytest.raises(Refused, match="PMI_SIZE=4 but horovod sees 1 rank: the launcher and the MPI"):
         check_launch(Launch("PMI_SIZE", 4, 2), World(), "horovod")
+    with pytest.raises(Refused, match=r"PMI_SIZE=4 but mpi sees 2 ranks: .*; start the ranks with"):
+        check_launch(Launch("PMI_SIZE", 4, 2), World(0, 2), "mpi")
     with pytest.raises(Refused, match="collectives='single' is one process by itself"):
         check_launch(Launch("PMI_SIZE", 4, 2), World(), "single")
     check_launch(Launch("PMI_SIZE", 2, 0), World(0, 2), "mpi")
@@ -58,5 +62,10 @@ def test_gpus_go_by_local_rank():
 
 
 def test_parts_differ_by_at_most_one():
+    for count in range(60):
+        for ranks in range(1, 20):
+            sizes = part_sizes(count, ranks)
+            assert len(sizes) == ranks and sum(sizes) == count
+            assert sizes == sorted(sizes, reverse=True) and sizes[0] - sizes[-1] <= 1
     assert part_sizes(7, 3) == [3, 2, 2]
     assert part_sizes(2, 4) == [1, 1, 0, 0]

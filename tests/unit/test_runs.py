@@ -1,0 +1,149 @@
+"""The run folder: whole files or none, numbers that any reader takes, pictures that are made of what there is."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hvd_ae.api import train
+from hvd_ae.collectives.engine import Traffic
+from hvd_ae.config import TrainSettings
+from hvd_ae.errors import Refused
+from hvd_ae.runs import folder as run_folder
+from hvd_ae.runs.folder import RunFolder, as_json, default_run_dir, write_atomically
+from hvd_ae.runs.outcome import draw_pictures, summarise
+from hvd_ae.runs.progress import ProgressDisplay
+from hvd_ae.training.report import EpochReport
+from hvd_ae.world import World
+
+SETTINGS = TrainSettings().effective()
+REPORT = EpochReport(epoch=1, step=8, samples=58, train_loss=0.5, val_loss=0.25, val_mse=0.25, learning_rate=0.1, seconds=3.0,
+                     timed_seconds=0.0, timed_samples=0, communication_seconds=0.5, bytes_sent_per_rank=7, drift=None,
+                     in_sync=True, measurements={"staleness_mean": 1.5})
+
+
+def strict(text):
+    """As JSON has it: Python's reader alone would take NaN and Infinity too."""
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_folder_that_holds_a_run_is_kept_unless_it_goes_on(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "run")
+    folder.create(SETTINGS)
+    assert folder.checkpoints.is_dir() and 'averaging = "gradient"' in folder.config.read_text()
+    with pytest.raises(Refused, match="run' holds a run already: go on with --resume, or use another --run-dir"):
+        folder.create(SETTINGS)
+    folder.create(TrainSettings(resume=True, epochs=77).effective())
+    assert "epochs = 77" in folder.config.read_text()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match=r"file/run' cannot be written \(Not a directory\): use another --run-dir"):
+        RunFolder(tmp_path / "file" / "run").create(SETTINGS)
+
+
+def test_a_writer_that_dies_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    monkeypatch.undo()
+    write_atomically(path, "new")
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["summary.json"]
+
+
+def test_what_is_not_finite_becomes_null():
+    table = {"loss": float("nan"), "rate": float("inf"), "choices": [[0, -float("inf")], (1, 2.5)], "count": 3, "word": "x",
+             "in_sync": True, "drift": None}
+    assert strict(as_json(table)) == {"loss": None, "rate": None, "choices": [[0, None], [1, 2.5]], "count": 3, "word": "x",
+                                      "in_sync": True, "drift": None}
+
+
+def test_an_epochs_row_holds_the_ways_own_measurements_beside_the_others():
+    row = REPORT.row()
+    assert row["staleness_mean"] == 1.5 and "measurements" not in row
+    assert row["samples_per_second"] is None  # nothing was timed, which is not the same as no speed
+
+
+def test_a_summary_holds_null_where_nothing_was_measured():
+    position = SimpleNamespace(epoch=0, step=0, samples=0)
+    empty = summarise(SETTINGS, World(0, 3), 10, [], 2**62 + 1, position)
+    for name in ("train_loss", "val_loss", "val_mse", "seconds", "samples_per_second", "communication_seconds",
+                 "bytes_sent_per_rank", "in_sync"):
+        assert empty[name] is None
+    assert empty["ranks"] == 3 and empty["weights_checksum"] == "4000000000000001"
+
+
+def test_a_summary_adds_up_epochs_and_ends_with_the_last():
+    rows = [{**REPORT.row(), "timed_seconds": 2.0, "timed_samples": 30},
+            {**REPORT.row(), "val_mse": 0.125, "timed_seconds": 1.0, "timed_samples": 60, "in_sync": None}]
+    summary = summarise(SETTINGS, World(), 10, rows, 5, SimpleNamespace(epoch=2, step=16, samples=116))
+    assert (summary["seconds"], summary["communication_seconds"], summary["bytes_sent_per_rank"]) == (6.0, 1.0, 14)
+    assert summary["samples_per_second"] == 30.0  # 90 samples in 3 seconds, not the mean of 15 and 60
+    assert summary["val_mse"] == 0.125 and summary["in_sync"] is None
+    assert summary["versions"]["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("data, model, name", [
+    ("fashion-mnist", "deep", "fashion-mnist-deep-gradient"),
+    ("/a/b/mine.npy", "my.models:build", "mine-my.models.build-gradient"),
+    ("synthetic:64x8", "shallow", "synthetic-64x8-shallow-gradient"),
+])
+def test_a_run_without_a_folder_gets_one_named_by_what_it_is(data, model, name, monkeypatch):
+    monkeypatch.setattr(run_folder.time, "strftime", lambda form: "20260102-030405")
+    assert default_run_dir(TrainSettings(data=data, model=model)) == f"runs/20260102-030405-{name}"
+
+
+def test_a_line_an_epoch_where_there_is_no_terminal(capsys):
+    display = ProgressDisplay(5)
+    display.show_epoch({**REPORT.row(), "samples_per_second": 12345.6, "drift": 0.0123})
+    display.show_epoch({**REPORT.row(), "in_sync": None})
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 1/5  train_loss 0.50000  val_mse 0.25000  12,346 samples/s  drift 0.0123  in sync",
+        "epoch 1/5  train_loss 0.50000  val_mse 0.25000  speed not measured",
+    ]
+
+
+def test_traffic_of_an_epoch_is_a_difference():
+    assert Traffic(5, 700, 2.5) - Traffic(2, 200, 0.5) == Traffic(3, 500, 2.0)
+
+
+def alone(tmp_path, **given):
+    return train(TrainSettings(data="synthetic:64x4x5", model="shallow", batch_size=8, epochs=2, collectives="single",
+                               run_dir=str(tmp_path / "run"), **given))
+
+
+def test_a_run_alone_leaves_everything_that_is_promised(tmp_path):
+    result = alone(tmp_path)
+    assert {path.name for path in result.run_dir.iterdir()} == {
+        "config.toml", "metrics.jsonl", "summary.json", "model.keras", "encoder.keras", "checkpoints", "loss.png",
+        "reconstructions.png", "latent.png"}
+    assert strict((result.run_dir / "summary.json").read_text()) == result.summary
+    assert result.summary["samples"] == 2 * 58 and result.summary["in_sync"] is True
+    for name in ("loss", "reconstructions", "latent"):
+        assert (result.run_dir / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_diverges_ends_in_good_order_and_says_so(tmp_path):
+    result = alone(tmp_path, optimizer="sgd", learning_rate=1e20, output_activation="linear")
+    assert result.summary["val_mse"] is None and result.summary["train_loss"] is None
+    for line in (result.run_dir / "metrics.jsonl").read_text().splitlines():
+        assert strict(line)["val_mse"] is None
+    assert strict((result.run_dir / "summary.json").read_text()) == result.summary
+    assert not (result.run_dir / "latent.png").exists()  # no components of what is not finite
+
+
+def test_samples_that_are_no_pictures_are_drawn_as_lines(tmp_path):
+    from hvd_ae.data.sources import load
+
+    source = load("synthetic:40x7", World(), 0.1)
+    draw_pictures(lambda values, training: values, None, source, [], "mse", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["reconstructions.png"]
