@@ -23,6 +23,7 @@ def train(settings: OmitArgPrefixes[TrainSettings], config: str | None = None) -
     """
     import hvd_ae
 
+    settings.effective()  # refuses what it can at once, before the seconds in which TensorFlow is imported
     hvd_ae.train(settings)
     return 0
 

@@ -175,6 +175,22 @@ def test_an_optimizer_on_one_vector_does_what_it_does_layer_by_layer(name):
     np.testing.assert_allclose(replica.vector, replica.flat.read()[0], atol=2e-6)
 
 
+@pytest.mark.parametrize("name, moved", [("sgd", [1.0, 1.0]), ("momentum", [1.0, 1.9]), ("nesterov", [1.9, 2.71])])
+def test_momentum_is_that_of_the_formula(name, moved):
+    """v = 0.9 v + g; the parameters move by rate times g, v, or g + 0.9 v (Sutskever et al. 2013)."""
+    optimizer, vector = make_optimizer(name, 0.5), keras.Variable(np.zeros(1, np.float32))
+    optimizer.build([vector])
+    for length in moved:
+        before = float(vector.value[0])
+        optimizer.apply([tf.ones(1)], [vector])
+        assert before - float(vector.value[0]) == pytest.approx(0.5 * length, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"momentum", "nesterov"}))
+def test_optimizers_have_the_names_that_keras_gives_them(name):
+    assert type(make_optimizer(name, 0.1)) is type(keras.optimizers.get(name))
+
+
 def test_warm_up_leads_from_the_rate_of_one_rank_to_the_scaled_one():
     assert learning_rate_rule(0.1, "linear", 4, warmup_steps=0) == pytest.approx(0.4)
     rule = learning_rate_rule(0.1, "linear", 4, warmup_steps=3)
