@@ -17,6 +17,13 @@ from hvd_ae.training.position import Position
 from hvd_ae.training.prepare import prepare
 from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, train
 
+
+@pytest.fixture(autouse=True)
+def samples_that_do_not_divide(monkeypatch):
+    """107 training samples: no multiple of 2 or 3 ranks, nor of a batch, so that parts and last steps are unequal."""
+    monkeypatch.setitem(SETTINGS, "data", "synthetic:118x4x5")
+
+
 ALL_KEPT = ("contiguous", "strided", "shuffled", "label-skew")
 NORMALISED = "tests.parallel.on_ranks.models:normalised"
 

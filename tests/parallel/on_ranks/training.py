@@ -6,7 +6,6 @@ from hvd_ae.training.loop import Loop
 from hvd_ae.training.position import Position
 from hvd_ae.training.prepare import prepare
 
-# 107 samples do not divide by 2 or 3 ranks, nor by any batch: partial batches and unequal parts are the rule here
 SETTINGS = {"data": "synthetic:119x4x5", "model": "shallow", "epochs": 3, "batch_size": 6, "optimizer": "sgd",
             "learning_rate": 0.5, "seed": 3}
 
