@@ -68,6 +68,24 @@ def compare(settings: OmitArgPrefixes[CompareSettings]) -> int:
     return 0
 
 
+def probe(run: Positional[str], epochs: int = 10, batch_size: int = 128, averaging: str = "gradient",
+          sync_every: int | None = None) -> int:
+    """Classify by a run's codes, beside raw values and principal components: accuracy and confusion matrices.
+
+    Args:
+        run: The run folder; probe.json and probe.png are written into it.
+        epochs: Passes over the training samples in which the encoder is fine-tuned.
+        batch_size: Samples per rank and step.
+        averaging: How ranks are kept together, as for `hvd-ae train`.
+        sync_every: Steps between averages, where the way has them.
+    """
+    import_tensorflow()
+    from hvd_ae.probe.probe import probe as probe_run
+
+    probe_run(run, epochs, batch_size, averaging, sync_every)
+    return 0
+
+
 def install_horovod(gpu: bool = False, mpi_home: str | None = None) -> int:
     """Build Horovod for exactly the TensorFlow and the MPI that are here, and check it with two ranks.
 
@@ -86,6 +104,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "reconstruct": reconstruct,
     "compare": compare,
+    "probe": probe,
     "install-horovod": install_horovod,
 }
 

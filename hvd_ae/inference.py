@@ -32,7 +32,7 @@ def evaluate_run(run: str, data: str | None, batch_size: int) -> dict[str, float
     Raises:
         Refused: on every rank, when there is no such run, or the data do not fit its model.
     """
-    settings, model, collectives = _open(run)
+    settings, model, collectives = open_run(run)
     samples = _samples(settings, data, model, collectives)
     share = plan_evaluation(samples.count, collectives.world)
     sums = np.zeros(2)
@@ -50,7 +50,7 @@ def reconstruct_run(run: str, data: str, output: str, batch_size: int) -> None:
 
     All ranks work on one stretch of the rows at a time, so no rank ever holds all the outputs.
     """
-    settings, model, collectives = _open(run)
+    settings, model, collectives = open_run(run)
     world = collectives.world
     samples = _samples(settings, data, model, collectives)
     shape = (samples.count, *samples.sample_shape)
@@ -67,21 +67,29 @@ def reconstruct_run(run: str, data: str, output: str, batch_size: int) -> None:
         print(f"{samples.count:,} reconstructions of shape {samples.sample_shape} are in {output}", flush=True)
 
 
-def _open(run: str) -> tuple[TrainSettings, keras.Model, Engine]:
-    """The settings and the model of a run folder, on every rank."""
+def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model, Engine]:
+    """The settings of a run folder, and its `model` or its `encoder`, on every rank.
+
+    Raises:
+        Refused: on every rank, when there is no such run, or what is asked for is not in it or cannot be loaded.
+    """
     settings = _read_settings(RunFolder(run))
     collectives = start(settings.collectives if settings.collectives != "single" else None, settings.threads)
 
     def load_model() -> keras.Model:
         if ":" in settings.model:
             find_function(settings.model)  # registers the user's own layers
+        path = RunFolder(run).path / f"{part}.keras"
+        if part == "encoder" and not path.exists() and path.with_name("model.keras").exists():
+            raise Refused(f"{run} has no encoder.keras, since no layers lead from its model's input to a code: train a model "
+                          "made of layers, such as a keras.Sequential")
         try:
-            return keras.saving.load_model(RunFolder(run).path / "model.keras", compile=False)
+            return keras.saving.load_model(path, compile=False)
         except (OSError, ValueError) as error:
-            raise Refused(f"{run}/model.keras cannot be loaded ({str(error).splitlines()[0]}): did the run end?") from None
+            raise Refused(f"{path} cannot be loaded ({str(error).splitlines()[0]}): did the run end?") from None
         except TypeError as error:
             why = str(error).split(". ")[0].strip().splitlines()[-1]
-            raise Refused(f"{run}/model.keras cannot be loaded ({why}): a class of your own needs the decorator "
+            raise Refused(f"{path} cannot be loaded ({why}): a class of your own needs the decorator "
                           "keras.saving.register_keras_serializable() and an __init__ that passes **kwargs on; give it "
                           "these and train again") from None
 
