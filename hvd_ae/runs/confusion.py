@@ -26,7 +26,7 @@ def plot_confusion(matrices: dict[str, np.ndarray], classes: list[int], path: Pa
             axes.set_xticks(range(len(classes)), classes)
             axes.set_yticks(range(len(classes)), classes)
             for (row, column), value in np.ndenumerate(percent):
-                if value >= 0.5:
+                if round(value) > 0:
                     axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
                               color="white" if value > 40.0 else "black")
     bar = figure.colorbar(image, ax=figure.axes, shrink=0.5, label="per cent of the label's samples")

@@ -71,6 +71,10 @@ def test_on_ranks(sections_run):
     assert len(one) == 3 and one == pytest.approx(two, rel=1e-4) and one == pytest.approx(three, rel=1e-4)
     reconstructed = sections_run["On ranks"] / "reconstructed.npy"
     assert reconstructed.stat().st_size > 297 * 64 * 4
+    probed = json.loads((runs / "digits" / "probe.json").read_text())
+    assert all(sum(map(sum, probed[name]["confusion"])) == 297 for name in ("codes", "fine_tuned", "pixels", "pca"))
+    assert probed["fine_tuned"]["accuracy"] > 0.8 and probed["pixels"]["accuracy"] > 0.9
+    assert (runs / "digits" / "probe.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.timeout(900)

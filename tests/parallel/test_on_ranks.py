@@ -33,7 +33,8 @@ def test_collectives(engine, ranks):
 
 
 # The laws at 1 to 3 ranks, the ways at 1 to 4; one rank by itself is the same for every engine.
-TRAININGS = [("ways", *case) for case in CASES] + [("laws", *case) for case in CASES if case[1] in (2, 3) or case[0] == "single"]
+TRAININGS = [*(("ways", *case) for case in CASES),
+             *(("laws", *case) for case in CASES if case[1] in (2, 3) or case[0] == "single")]
 
 
 @pytest.mark.timeout(900)
@@ -41,3 +42,9 @@ TRAININGS = [("ways", *case) for case in CASES] + [("laws", *case) for case in C
 def test_training(name, engine, ranks, only):
     arguments = [str(HERE / f"test_{name}.py"), *(["-k", only] if only else [])]
     assert "passed" in succeeded(start(engine, ranks, *arguments))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine, ranks", [("single", 1), ("mpi", 2), ("mpi", 3), ("horovod", 2)])
+def test_probe(engine, ranks):
+    assert "passed" in succeeded(start(engine, ranks, str(HERE / "test_probe.py")))
