@@ -75,7 +75,8 @@ def check_launch(launch: Launch, world: World, engine: str) -> None:
             f"{launch.variable}={launch.size} but collectives='single' is one process by itself: "
             "use --collectives mpi or horovod, or start one process"
         )
+    library = {"mpi": "mpi4py", "horovod": "Horovod"}.get(engine, engine)
     raise Refused(
-        f"{launch.variable}={launch.size} but {engine} sees {seen}: the launcher and the MPI that {engine} was built "
+        f"{launch.variable}={launch.size} but {engine} sees {seen}: the launcher and the MPI that {library} was built "
         "with differ; start the ranks with the mpirun of this environment, or with srun --mpi=pmi2"
     )
