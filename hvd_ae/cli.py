@@ -79,10 +79,11 @@ def probe(run: Positional[str], epochs: int = 10, batch_size: int = 128, averagi
         averaging: How ranks are kept together, as for `hvd-ae train`.
         sync_every: Steps between averages, where the way has them.
     """
+    settings = TrainSettings(epochs=epochs, batch_size=batch_size, averaging=averaging, sync_every=sync_every).effective()
     import_tensorflow()
     from hvd_ae.probe.probe import probe as probe_run
 
-    probe_run(run, epochs, batch_size, averaging, sync_every)
+    probe_run(run, settings)
     return 0
 
 

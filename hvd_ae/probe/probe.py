@@ -36,19 +36,18 @@ class Probe:
     judgements: dict[str, Judgement]
 
 
-def probe(run: str, epochs: int, batch_size: int, averaging: str = "gradient", sync_every: int | None = None) -> Probe:
+def probe(run: str, settings: TrainSettings) -> Probe:
     """Judge a run's codes, and write `probe.json` and `probe.png` into its folder (every rank calls it).
 
     Args:
-        epochs, batch_size: of the fine-tuning; batch_size is per rank.
-        averaging, sync_every: how ranks are kept together in all four trainings.
+        settings: effective ones, how the encoder is fine-tuned, and how ranks are kept together in all four trainings;
+            data and seed are the run's.
 
     Raises:
-        Refused: on every rank, where there is no such run, encoder, or label, or settings have no effect.
+        Refused: on every rank, where there is no such run, no encoder in it, or no labels.
     """
     run_settings, encoder, collectives = open_run(run, "encoder")
-    settings = TrainSettings(data=run_settings.data, seed=run_settings.seed, epochs=epochs, batch_size=batch_size,
-                             averaging=averaging, sync_every=sync_every).effective()
+    settings = dataclasses.replace(settings, data=run_settings.data, seed=run_settings.seed)
     source = load_on_all(run_settings, collectives)
     source, classes = together(collectives, lambda: with_numbered_labels(source))
     result = probe_encoder(settings, collectives, source, encoder, classes)

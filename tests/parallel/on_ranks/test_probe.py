@@ -94,7 +94,7 @@ def test_four_classifiers_of_the_same_samples(collectives):
 def test_a_run_is_probed(collectives, tmp_path):
     run = broadcast_text(collectives, str(tmp_path / "run"))
     train(TrainSettings(model="shallow", epochs=2, run_dir=run, collectives=collectives.name), collectives)
-    result = probe(run, epochs=1, batch_size=64)
+    result = probe(run, TrainSettings(epochs=1, batch_size=64).effective())
     collectives.barrier()
     if collectives.world.is_root:
         figures = json.loads((tmp_path / "run" / "probe.json").read_text())
