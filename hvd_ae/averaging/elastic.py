@@ -2,11 +2,10 @@
 
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
-from hvd_ae.models.replica import Batch
+from hvd_ae.averaging.periodic import Periodic
 
 
-class Elastic(Way):
+class Elastic(Periodic):
     """Synchronous elastic averaging SGD (Zhang et al. 2015, https://arxiv.org/abs/1412.6651).
 
     Every H steps each rank moves by a = `elastic_rate` / N of its distance towards the centre, and the centre by a of
@@ -19,11 +18,9 @@ class Elastic(Way):
 
     def __init__(self, replica, collectives, settings, steps_per_epoch):
         super().__init__(replica, collectives, settings, steps_per_epoch)
-        self.sync_every = self.period = settings.sync_every
         self.centre_rate = settings.elastic_rate
         self.rank_rate = settings.elastic_rate / collectives.world.size
         self.centre = tf.Variable(replica.vector, name="centre", trainable=False)
-        self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
 
     @property
     def result(self) -> tuple[tf.Variable, tf.Variable]:
@@ -33,23 +30,9 @@ class Elastic(Way):
     def vectors(self) -> dict[str, tf.Variable]:
         return {**self.replica.vectors, "centre": self.centre}
 
-    def step(self, batch: Batch) -> tf.Tensor:
-        loss_sum = self.local_step(batch)
-        self.steps_since.assign_add(1)
-        if self.steps_since >= self.sync_every:
-            self.pull()
-        return loss_sum
-
-    @tf.function
-    def settle(self) -> None:
-        if self.steps_since > 0:
-            self.pull()
-        self.average(self.replica.buffers)
-
-    def pull(self) -> None:
+    def synchronise(self) -> None:
         """One elastic move of ranks and centre, both from where they were before it."""
         mean = self.collectives.mean(tf.convert_to_tensor(self.replica.vector))
         self.add_drift(self.replica.vector, mean)
         self.replica.vector.assign_sub(self.rank_rate * (self.replica.vector - self.centre))
         self.centre.assign_add(self.centre_rate * (mean - self.centre))
-        self.steps_since.assign(0)

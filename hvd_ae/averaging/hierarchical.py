@@ -37,16 +37,13 @@ class Hierarchical(Parameter):
             raise Refused(f"averaging='hierarchical' needs as many ranks on every node, and {world.size} ranks are not a "
                           f"multiple of {each}: start the same number on each node, or set --ranks-per-node")
 
-    def step(self, batch: Batch) -> tf.Tensor:
+    def step_within_period(self, batch: Batch) -> tf.Tensor:
         gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
         with tf.control_dependencies([gradient]):  # else its seconds would hold those of the gradient
             rows = self.inside.sum(tf.cast(batch.rows, tf.float32)[tf.newaxis])[0]
         gradient = self.inside.sum(gradient)
         if rows > 0:
             self.replica.update(gradient / rows)
-        self.steps_since.assign_add(1)
-        if self.steps_since >= self.sync_every:
-            self.synchronise()
         return loss_sum
 
     def average_all(self, *vectors: tf.Variable) -> None:

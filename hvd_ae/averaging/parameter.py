@@ -2,11 +2,10 @@
 
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
-from hvd_ae.models.replica import Batch
+from hvd_ae.averaging.periodic import Periodic
 
 
-class Parameter(Way):
+class Parameter(Periodic):
     """Local SGD (Stich 2019, https://arxiv.org/abs/1805.09767): H steps of one's own, then the mean of the parameters.
 
     The optimizer's slots are kept as each rank's own, averaged with the parameters, or reset to zero at each average
@@ -20,11 +19,9 @@ class Parameter(Way):
 
     def __init__(self, replica, collectives, settings, steps_per_epoch):
         super().__init__(replica, collectives, settings, steps_per_epoch)
-        self.sync_every = self.period = settings.sync_every
         self.slots = settings.slots
         # steps without rows are not counted by the optimizer, so its counts may differ too
         self.own = ("seed_", "count_", "slot_") if settings.slots == "keep" else ("seed_", "count_")
-        self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
         self.outer = settings.outer_optimizer or "none"
         if self.outer != "none":
             self.outer_rate, self.outer_momentum = settings.outer_learning_rate, settings.outer_momentum
@@ -36,18 +33,6 @@ class Parameter(Way):
         outer = {} if self.outer == "none" else {"outer_anchor": self.anchor, "outer_velocity": self.velocity}
         return {**self.replica.vectors, **outer}
 
-    def step(self, batch: Batch) -> tf.Tensor:
-        loss_sum = self.local_step(batch)
-        self.steps_since.assign_add(1)
-        if self.steps_since >= self.sync_every:
-            self.synchronise()
-        return loss_sum
-
-    @tf.function
-    def settle(self) -> None:
-        if self.steps_since > 0:
-            self.synchronise()
-
     def synchronise(self) -> None:
         """The average, what it does to the slots, and the outer step."""
         before = tf.identity(self.replica.vector)
@@ -58,7 +43,6 @@ class Parameter(Way):
         self.add_drift(before, self.replica.vector)
         if self.outer != "none":
             self._outer_step()
-        self.steps_since.assign(0)
 
     def average_all(self, *vectors: tf.Variable) -> None:
         self.average(*vectors, self.replica.buffers)

@@ -18,8 +18,12 @@ def checksum(*vectors: tf.Tensor) -> int:
     return int.from_bytes(digest.digest(), "big") >> 1
 
 
-def prove(way: Way, step: int) -> bool | None:
-    """Compare what this way promises to be the same on all ranks; every rank calls it, when the ranks are settled.
+def prove(way: Way, step: int, settled: bool = True) -> bool | None:
+    """Compare what this way promises to be the same on all ranks; every rank calls it.
+
+    Args:
+        settled: whether the ranks have just settled. Otherwise they are at the end of a period, where buffers, which most
+            ways average only when they settle, may differ and are left out.
 
     Returns True, or None where the way promises nothing.
 
@@ -27,6 +31,8 @@ def prove(way: Way, step: int) -> bool | None:
         OutOfStep: on every rank, naming the ranks that differ from most.
     """
     shared = way.shared_vectors()
+    if not settled:
+        shared.pop("buffers", None)
     if not shared:
         return None
     own = np.array([checksum(*shared.values())], np.int64)

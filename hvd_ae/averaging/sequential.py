@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.periodic import Periodic
 from hvd_ae.models.replica import Batch
 
 
-class Sequential(Way):
+class Sequential(Periodic):
     """Ranks train in turn, and hand the running mean of their parameters on with the token.
 
     A round: from common parameters, rank 0 trains H steps on its own partition while the others wait, adds its
@@ -20,25 +20,14 @@ class Sequential(Way):
 
     def __init__(self, replica, collectives, settings, steps_per_epoch):
         super().__init__(replica, collectives, settings, steps_per_epoch)
-        self.sync_every = self.period = self.steps_at_once = settings.sync_every
+        self.steps_at_once = settings.sync_every
         self.kept = tf.Variable(tf.zeros_like(replica.vector), name="kept", trainable=False)
-        self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
         self.messages = collectives.messages() if collectives.world.size > 1 else None
 
-    def step(self, batch: Batch) -> tf.Tensor:
+    def step_within_period(self, batch: Batch) -> tf.Tensor:
         if self.steps_since == 0:
             self._wait_for_my_turn()
-        loss_sum = self.local_step(batch)
-        self.steps_since.assign_add(1)
-        if self.steps_since >= self.sync_every:
-            self._end_my_turn()
-        return loss_sum
-
-    @tf.function
-    def settle(self) -> None:
-        if self.steps_since > 0:
-            self._end_my_turn()
-        self.average(self.replica.buffers)
+        return self.local_step(batch)
 
     def _wait_for_my_turn(self) -> None:
         rank = self.collectives.world.rank
@@ -52,7 +41,8 @@ class Sequential(Way):
 
             self.kept.assign(tf.ensure_shape(tf.numpy_function(receive, [], tf.float32), [length]))
 
-    def _end_my_turn(self) -> None:
+    def synchronise(self) -> None:
+        """End of my turn: my part of the mean goes on, and the whole mean comes back."""
         rank, size = self.collectives.world.rank, self.collectives.world.size
         trained = tf.identity(self.replica.vector)
         self.kept.assign((self.kept * float(rank) + trained) / float(rank + 1))
@@ -60,4 +50,3 @@ class Sequential(Way):
             tf.numpy_function(lambda mean: self.messages.send(mean, rank + 1) or np.int32(0), [self.kept], tf.int32)
         self.replica.vector.assign(self.collectives.broadcast(tf.convert_to_tensor(self.kept), size - 1))
         self.add_drift(trained, self.replica.vector)
-        self.steps_since.assign(0)

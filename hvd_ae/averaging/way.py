@@ -36,7 +36,7 @@ class Way(ABC):
         self.drift = tf.Variable(tf.zeros([2], tf.float64), name="drift", trainable=False)
 
     @classmethod
-    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:  # noqa: B027
+    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
         """Refuse what this way cannot do, before anything is built; does not communicate.
 
         Raises:
@@ -83,14 +83,14 @@ class Way(ABC):
         labels = () if chunk.labels is None else (chunk.labels,)
         return float(run_steps(chunk.inputs, chunk.my_rows, chunk.global_rows, *labels))
 
-    def after_call(self, step: int, seconds: float) -> None:  # noqa: B027
+    def after_call(self, step: int, seconds: float) -> None:
         """A chance to adapt, after each call into the graph, on every rank; `seconds` is what it took here."""
 
     def measurements(self) -> dict:
         """What this way wants to say in an epoch's row of `metrics.jsonl` beside what all say (every rank calls it)."""
         return {}
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Give back what outlives Python's memory, after the last step; every rank calls it."""
 
     def local_step(self, batch: Batch) -> tf.Tensor:

@@ -80,5 +80,5 @@ class Loop:
                 self.position = self.position.advanced(chunk, loss_sum)
                 p.way.after_call(self.position.step, time.perf_counter() - started)
                 if (self.position.step - first.step) % proof_every == 0:
-                    prove(p.way, self.position.step)
+                    prove(p.way, self.position.step, settled=False)
                 yield Progress(self.position, p.steps_per_epoch)

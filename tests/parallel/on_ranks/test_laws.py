@@ -17,13 +17,6 @@ from hvd_ae.training.position import Position
 from hvd_ae.training.prepare import prepare
 from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, train
 
-
-@pytest.fixture(autouse=True)
-def samples_that_do_not_divide(monkeypatch):
-    """107 training samples: no multiple of 2 or 3 ranks, nor of a batch, so that parts and last steps are unequal."""
-    monkeypatch.setitem(SETTINGS, "data", "synthetic:118x4x5")
-
-
 ALL_KEPT = ("contiguous", "strided", "shuffled", "label-skew")
 NORMALISED = "tests.parallel.on_ranks.models:normalised"
 
@@ -31,6 +24,11 @@ NORMALISED = "tests.parallel.on_ranks.models:normalised"
 def assert_same_bytes(collectives, prepared):
     sums = np.array([checksum(vector) for vector in prepared.way.shared_vectors().values()], np.int64)
     assert same_on_all(collectives, sums)
+
+
+def test_samples_do_not_divide(collectives):
+    """Else laws 1, 2 and 7 would say little about unequal parts."""
+    assert prepare(settings(), collectives).source.train.count == 107
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "rmsprop", "adadelta"])

@@ -199,7 +199,7 @@ def test_elastic_contracts_by_its_rate(collectives):
     before = spread(collectives, prepared.replica.vector)
     distance = np.linalg.norm(collectives.mean(prepared.replica.vector) - prepared.way.centre)
     for _ in range(5):
-        prepared.way.pull()
+        prepared.way.synchronise()
     after = spread(collectives, prepared.replica.vector)
     nearer = np.linalg.norm(collectives.mean(prepared.replica.vector) - prepared.way.centre)
     assert after == pytest.approx(before * (1 - rate / size) ** 5, rel=1e-4, abs=1e-6)
@@ -328,9 +328,9 @@ def test_adaptive_stays_within_its_bounds_and_records_its_choices(collectives):
 
 @pytest.mark.parametrize("way", [way for way in WAY_SETTINGS if way not in ("server", "adasum")])
 def test_every_way_learns_normalises_and_ends_in_step(collectives, way):
-    """On the hardest of models: batch normalisation, dropout, and steps in which some ranks have no rows."""
+    """On the hardest of models: batch normalisation, dropout, steps without rows, and a proof every few steps."""
     ours, reports = train(collectives, averaging=way, model="tests.parallel.on_ranks.models:normalised", batch_size=2,
-                          partition="contiguous", optimizer="adam", learning_rate=0.01)
+                          partition="contiguous", optimizer="adam", learning_rate=0.01, proof_every=3)
     assert reports[-1].in_sync is (None if way == "none" else True)
     assert reports[-1].val_mse < reports[0].val_mse
     assert np.isfinite(ours.way.result[1].numpy()).all()

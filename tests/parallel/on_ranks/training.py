@@ -6,7 +6,8 @@ from hvd_ae.training.loop import Loop
 from hvd_ae.training.position import Position
 from hvd_ae.training.prepare import prepare
 
-SETTINGS = {"data": "synthetic:119x4x5", "model": "shallow", "epochs": 3, "batch_size": 6, "optimizer": "sgd",
+# 107 training samples are no multiple of 2 or 3 ranks, nor of a batch: parts and last steps are unequal
+SETTINGS = {"data": "synthetic:118x4x5", "model": "shallow", "epochs": 3, "batch_size": 6, "optimizer": "sgd",
             "learning_rate": 0.5, "seed": 3}
 
 

@@ -1,0 +1,41 @@
+"""What all ways share in which ranks train alone for H steps and then meet."""
+
+from abc import abstractmethod
+
+import tensorflow as tf
+
+from hvd_ae.averaging.way import Way
+from hvd_ae.models.replica import Batch
+
+
+class Periodic(Way):
+    """Counts the steps of a period, and ends it after `sync_every`, or earlier where the ranks have to settle."""
+
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        self.sync_every = self.period = settings.sync_every
+        self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
+
+    @abstractmethod
+    def synchronise(self) -> None:
+        """What the ranks do together at the end of a period."""
+
+    def step(self, batch: Batch) -> tf.Tensor:
+        loss_sum = self.step_within_period(batch)
+        self.steps_since.assign_add(1)
+        if self.steps_since >= self.sync_every:
+            self._end_period()
+        return loss_sum
+
+    def step_within_period(self, batch: Batch) -> tf.Tensor:
+        return self.local_step(batch)
+
+    @tf.function
+    def settle(self) -> None:
+        if self.steps_since > 0:
+            self._end_period()
+        self.average(self.replica.buffers)  # where the end of a period has not done so
+
+    def _end_period(self) -> None:
+        self.synchronise()
+        self.steps_since.assign(0)
