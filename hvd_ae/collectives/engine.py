@@ -98,7 +98,7 @@ class Engine(ABC):
     def abort(self, status: int) -> None:
         """End every rank of the job at once with this exit status."""
 
-    def close(self) -> None:  # noqa: B027 - most engines have nothing to do
+    def close(self) -> None:
         """Leave the job in good order; nothing may be called after it. Only needed where Python's own exit is cut."""
 
     @property

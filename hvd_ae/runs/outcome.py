@@ -57,7 +57,7 @@ def scaled(samples, indices: np.ndarray) -> np.ndarray:
 
 def summarise(settings: TrainSettings, world: World, parameters: int, rows: list[dict], checksum: int,
               position) -> dict:
-    """The keys that DESIGN of `summary.json` promises; a number that was not measured is None."""
+    """What `summary.json` holds: scripts rely on these keys; a number that was not measured is None."""
     last = rows[-1] if rows else {}
     timed_seconds = sum(row["timed_seconds"] for row in rows)
     timed_samples = sum(row["timed_samples"] for row in rows)

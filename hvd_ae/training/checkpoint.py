@@ -4,7 +4,7 @@
         manifest.json            how far the run was, its settings, and each shared file's SHA-256
         parameters.npy ...       what is the same on all ranks, written by the root
         rank-00001.json          the same list for what is rank 1's own
-        rank-00001.counter_0.npy such as dropout's seeds, or slots that are not averaged
+        rank-00001.seed_0.npy    such as dropout's seeds, or slots that are not averaged
 
 So a folder with its final name is whole, whenever a writer was killed.
 """
@@ -36,7 +36,8 @@ def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> Non
     final = folder / f"step-{position.step:08d}"
     partial = folder / f"{final.name}.partial"
     if world.is_root:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left_over in folder.glob("*.partial"):  # of a writer that was killed
+            shutil.rmtree(left_over, ignore_errors=True)
         partial.mkdir(parents=True)
         write_json(partial / "manifest.json", {
             "ranks": world.size, "files": write_vectors(partial, "", shared), "own": bool(own),
