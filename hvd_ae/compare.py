@@ -102,6 +102,8 @@ def _train(run: TrainSettings, collectives: Engine, source: Source, steps: int |
     seconds = sum(report.seconds for report in reports)
     timed = sum(report.timed_seconds for report in reports)
     last = reports[-1]
+    if not math.isfinite(last.val_mse):
+        return {**about, "failed": f"diverged: val_mse is {last.val_mse} after {last.step} steps; try a lower learning rate"}
     return {
         **about,
         "val_mse": last.val_mse,
