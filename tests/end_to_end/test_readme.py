@@ -105,9 +105,9 @@ BOUNDS = {"gradient": 0.0155, "parameter": 0.0165}  # plain Keras in one process
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("command", commands("Data sets"))
 def test_fashion_mnist(tmp_path, command):
-    from hvd_ae.data.download import find_files
+    from hvd_ae.data.download import find_files, search_folders
 
-    if find_files("fashion-mnist") is None and "CI" not in os.environ:
+    if find_files("fashion-mnist", search_folders("fashion-mnist", os.environ)) is None and "CI" not in os.environ:
         pytest.skip("Fashion-MNIST is not on this machine: install Debian's dataset-fashion-mnist")
     shell(command, tmp_path, timeout=800)
     [run_dir] = (tmp_path / "runs").iterdir()
