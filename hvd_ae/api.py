@@ -10,14 +10,17 @@ from hvd_ae.collectives.agree import broadcast_text, together
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.start import start
 from hvd_ae.config import TrainSettings
+from hvd_ae.errors import Stopped
 from hvd_ae.models.optimizers import scaled_rate
 from hvd_ae.runs.folder import RunFolder, as_json, default_run_dir
 from hvd_ae.runs.outcome import draw_pictures, save_models, summarise
 from hvd_ae.runs.progress import ProgressDisplay
-from hvd_ae.training.checkpoint import restore_newest, save
+from hvd_ae.training.checkpoint import save
 from hvd_ae.training.loop import Loop
 from hvd_ae.training.position import Position
+from hvd_ae.training.preemption import answered, listening, stop_requested
 from hvd_ae.training.prepare import Prepared, prepare
+from hvd_ae.training.resume import Resumed, restore_newest
 from hvd_ae.world import World
 
 
@@ -39,13 +42,21 @@ def train(settings: TrainSettings, collectives: Engine | None = None) -> Result:
     Raises:
         Refused: on every rank, when settings, data, model or run folder cannot be used.
         OutOfStep: on every rank, when ranks that should hold the same parameters do not.
+        Stopped: on every rank, when SIGTERM, SIGUSR1 or SIGUSR2 came to any, and the checkpoint is written.
+        NotWritten: on every rank, when a checkpoint cannot be written.
     """
     settings = settings.effective()
-    collectives = collectives or start(settings.collectives, settings.threads)
+    with listening():
+        collectives = collectives or start(settings.collectives, settings.threads)
+        run_dir = settings.run_dir or broadcast_text(collectives, default_run_dir(settings))
+        settings = dataclasses.replace(settings, collectives=collectives.name, run_dir=run_dir)
+        folder = RunFolder(run_dir)
+        with collectives.watched(settings.stall_timeout, folder.stalled):
+            return _train(settings, collectives, folder)
+
+
+def _train(settings: TrainSettings, collectives: Engine, folder: RunFolder) -> Result:
     world = collectives.world
-    run_dir = settings.run_dir or broadcast_text(collectives, default_run_dir(settings))
-    settings = dataclasses.replace(settings, collectives=collectives.name, run_dir=run_dir)
-    folder = RunFolder(run_dir)
     prepared = prepare(settings, collectives)
     together(collectives, lambda: folder.create(settings) if world.is_root else None)
     position = _resume(prepared, folder) if settings.resume else Position()
@@ -58,23 +69,36 @@ def train(settings: TrainSettings, collectives: Engine | None = None) -> Result:
 
 
 def _resume(prepared: Prepared, folder: RunFolder) -> Position:
-    position, bad = restore_newest(prepared, folder.checkpoints)
+    resumed = restore_newest(prepared, folder.checkpoints)
     if prepared.collectives.world.is_root:
-        for sentence in bad:
+        for sentence in resumed.bad:
             print(f"passed over a bad checkpoint: {sentence}")
-        print(f"going on from step {position.step}" if position.step else "no checkpoint yet: starting from nothing")
-    return position
+        print(_where(resumed, prepared), flush=True)
+    return resumed.position
+
+
+def _where(resumed: Resumed, prepared: Prepared) -> str:
+    position, size = resumed.position, prepared.collectives.world.size
+    if position == Position():
+        return "no checkpoint yet: starting from nothing"
+    others = f", which {resumed.ranks} ranks wrote and {size} go on from" if resumed.ranks != size else ""
+    return f"going on from step {position.step}{others}"
 
 
 def _run(prepared: Prepared, position: Position, folder: RunFolder) -> Position:
-    """Train to the end, with a row of metrics an epoch and a checkpoint every so many."""
+    """Train to the end, with a row of metrics an epoch and a checkpoint every so many.
+
+    Raises:
+        Stopped: after a signal, and a checkpoint.
+    """
     settings, is_root = prepared.settings, prepared.collectives.world.is_root
     display = ProgressDisplay(settings.epochs)
-    loop = Loop(prepared, position)
+    loop = Loop(prepared, position, lambda: stop_requested(prepared.collectives))
+    saved = position.step if settings.resume else None
     for progress in loop.run():
         if progress.report is None:
             if is_root:
-                display.show_steps(progress.position, prepared.steps_per_epoch)
+                display.show_steps(progress.position, progress.steps_per_epoch)
             continue
         if is_root:
             row = progress.report.row()
@@ -83,6 +107,14 @@ def _run(prepared: Prepared, position: Position, folder: RunFolder) -> Position:
         every = settings.checkpoint_every
         if loop.done or (every and progress.position.epoch % every == 0):
             save(prepared, progress.position, folder.checkpoints, settings.keep_checkpoints)
+            saved = progress.position.step
+    if loop.stopped:
+        display.close()
+        if saved != loop.position.step:
+            save(prepared, loop.position, folder.checkpoints, settings.keep_checkpoints)
+        answered()
+        raise Stopped(f"stopped at step {loop.position.step} by {loop.stopped}, with a checkpoint in {folder.checkpoints}: "
+                      "go on with --resume")
     return loop.position
 
 

@@ -21,10 +21,13 @@ def train(settings: OmitArgPrefixes[TrainSettings], config: str | None = None) -
     Args:
         config: A TOML file of settings, such as a run's config.toml; flags on the command line override it.
     """
-    import hvd_ae
+    from hvd_ae.training.preemption import listening
 
     settings.effective()  # refuses what it can at once, before the seconds in which TensorFlow is imported
-    hvd_ae.train(settings)
+    with listening():
+        import hvd_ae
+
+        hvd_ae.train(settings)
     return 0
 
 

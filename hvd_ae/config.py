@@ -146,6 +146,8 @@ class TrainSettings:
     """The newest so many; older ones are deleted."""
     proof_every: int = 100
     """Steps between proofs that ranks are in step."""
+    stall_timeout: float = 600.0
+    """Seconds that a rank may wait for another before the job ends and says for which; 0 waits for ever."""
 
     def effective(self) -> "TrainSettings":
         """These settings, checked, and with the way's and the partition's own defaults filled in.
@@ -209,7 +211,7 @@ def _check(s: TrainSettings) -> None:
     for name in ("batch_size", "epochs", "steps", "sync_every", "keep_checkpoints", "proof_every", "threads", "accumulate",
                  "ranks_per_node", "min_sync_every", "max_sync_every", "aggregate"):
         _at_least(name, getattr(s, name), 1)
-    for name in ("checkpoint_every", "warmup_epochs", "seed", "outer_momentum", "local_after"):
+    for name in ("checkpoint_every", "warmup_epochs", "seed", "outer_momentum", "local_after", "stall_timeout"):
         _at_least(name, getattr(s, name), 0)
     for name, example in (("learning_rate", 0.001), ("clip_norm", 1.0), ("outer_learning_rate", 0.7),
                           ("drift_limit", 0.05), ("communication_share", 0.05), ("elastic_rate", 0.9)):

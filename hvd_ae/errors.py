@@ -13,3 +13,17 @@ class OutOfStep(RuntimeError):
 
     exit_status = 3
     agreed = True
+
+
+class Stopped(RuntimeError):
+    """A signal asked for it, and all ranks stopped at a step with a checkpoint to go on from. Exit status 75."""
+
+    exit_status = 75
+    agreed = True
+
+
+class NotWritten(RuntimeError):
+    """A checkpoint could not be written; those before it are as they were. Exit status 1."""
+
+    exit_status = 1
+    agreed = True

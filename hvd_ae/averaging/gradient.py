@@ -29,6 +29,13 @@ class Gradient(Way):
             self.rows_accumulated = tf.Variable(0, name="rows_accumulated", trainable=False)
             self.steps_accumulated = tf.Variable(0, name="steps_accumulated", trainable=False)
 
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        if self.accumulate == 1:
+            return super().state
+        return {**super().state, "accumulated": self.accumulated, "rows_accumulated": self.rows_accumulated,
+                "steps_accumulated": self.steps_accumulated}
+
     def step(self, batch: Batch) -> tf.Tensor:
         if self.accumulate == 1:
             gradient, loss_sum = self.replica.gradient(batch, divisor=batch.global_rows)

@@ -1,9 +1,13 @@
 """Ranks train apart and are averaged once, at the end."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.way import Way
 from hvd_ae.models.replica import Batch
+from hvd_ae.world import World
 
 
 class OneShot(Way):
@@ -30,6 +34,10 @@ class OneShot(Way):
     def vectors(self) -> dict[str, tf.Variable]:
         return {**self.replica.vectors, "mean": self.mean, "mean_buffers": self.mean_buffers,
                 "way_rows": self.replica.rows_since}
+
+    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+        """Another number of ranks begins from the mean, which holds all that has been trained on."""
+        return None if name == "way_rows" else super().handed_on(name, of_ranks, world)
 
     def step(self, batch: Batch) -> tf.Tensor:
         return self.local_step(batch)

@@ -16,6 +16,10 @@ class Periodic(Way):
         self.sync_every = self.period = settings.sync_every
         self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
 
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        return {**super().state, "steps_since": self.steps_since}
+
     @abstractmethod
     def synchronise(self) -> None:
         """What the ranks do together at the end of a period."""

@@ -20,19 +20,25 @@ class PostLocal(Way):
         self.first = Gradient(replica, collectives, settings, steps_per_epoch)
         self.then = Parameter(replica, collectives, settings, steps_per_epoch)
         self.drift, self.own, self.period = self.then.drift, self.then.own, self.then.period
-        self.switch_step = settings.local_after * steps_per_epoch
-        self.steps = tf.Variable(0, name="steps", trainable=False)
+        self.local_after = settings.local_after
+        self.is_local = tf.Variable(False, name="is_local", trainable=False)
 
     @property
     def vectors(self) -> dict[str, tf.Variable]:
-        return {**self.then.vectors, "way_steps": self.steps}
+        return self.then.vectors
+
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        return {**self.first.state, **self.then.state}
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.is_local.assign(epoch >= self.local_after)
 
     def step(self, batch: Batch) -> tf.Tensor:
-        if self.steps < self.switch_step:  # noqa: SIM108 - of a tensor: autograph makes a branch of the graph from it
-            loss_sum = self.first.step(batch)
-        else:
+        if self.is_local:  # noqa: SIM108 - of a tensor: autograph makes a branch of the graph from it
             loss_sum = self.then.step(batch)
-        self.steps.assign_add(1)
+        else:
+            loss_sum = self.first.step(batch)
         return loss_sum
 
     def settle(self) -> None:

@@ -1,5 +1,8 @@
 """Rank 0 holds the parameters; the other ranks compute gradients for it."""
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -54,6 +57,22 @@ class Server(Way):
     @staticmethod
     def data_world(world: World) -> World | None:
         return World(world.rank - 1, world.size - 1) if world.rank != _SERVER else None
+
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        """Without the parameters: what a straggler had of older ones would be dropped anyway."""
+        state = super().state
+        del state["parameters"]
+        return state
+
+    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+        """The slots are the server's alone, and rank 0 stays the server."""
+        return super().handed_on(name, of_ranks, world) if name.startswith("seed_") else next(of_ranks)
+
+    @staticmethod
+    def updates_per_epoch(settings: TrainSettings, steps: int, workers: int) -> int:
+        at_once = 1 if settings.server == "async" else settings.aggregate or workers
+        return math.ceil(steps * workers / at_once)
 
     def run_call(self, run_steps, chunk: Chunk) -> float:
         if not self.is_server:
@@ -169,7 +188,6 @@ class _Asynchronous:
     def __init__(self, replica: Replica, collectives: Engine, workers: int, aggregate: int):
         self._replica, self._workers = replica, workers
         self._window = collectives.parameter_window(replica.vector.shape[0])
-        self._wait = collectives.wait_patiently
         self.version = 0  # of the parameters that this rank has
         self._staleness: list[int] = []
 
@@ -190,9 +208,7 @@ class _Asynchronous:
         """Apply `steps` gradients of every worker in the order in which they come (server)."""
         self._window.publish(self._replica.vector.numpy(), self.version)
         for _ in range(steps * self._workers):
-            found = []
-            self._wait(lambda found=found: found.append(self._window.take()) or found[-1] is not None)
-            _, gradient, version, rows = found[-1]
+            _, gradient, version, rows = self._window.take()
             self._staleness.append(self.version - version)
             if rows:
                 self._replica.update(tf.constant(gradient / np.float32(rows)))

@@ -1,5 +1,8 @@
 """Averaging gradients with the optimizer's slots spread over the ranks: 1/N of their memory each."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.gradient import Gradient
@@ -15,6 +18,13 @@ class Sharded(Gradient):
     """
 
     own = ("seed_", "slot_")
+
+    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+        """The parts of a slot, put together and cut anew, are the slot: nothing is lost."""
+        if not name.startswith("slot_"):
+            return super().handed_on(name, of_ranks, world)
+        first, count = self.replica.part
+        return np.concatenate(list(of_ranks))[first : first + count]
 
     @staticmethod
     def part(parameters: int, world: World) -> tuple[int, int]:

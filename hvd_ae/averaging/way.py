@@ -1,7 +1,11 @@
 """What every way of averaging can do: advance by a step, and settle so that all ranks can show one result."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import islice
 
+import numpy as np
 import tensorflow as tf
 
 from hvd_ae.collectives.engine import Engine
@@ -53,6 +57,11 @@ class Way(ABC):
         """This rank's place among those that train; None where it does not."""
         return world
 
+    @staticmethod
+    def updates_per_epoch(settings: TrainSettings, steps: int, trainers: int) -> int:
+        """Of the optimizer, in an epoch of `steps` steps: in these a warm-up counts."""
+        return math.ceil(steps / (settings.accumulate or 1))
+
     @abstractmethod
     def step(self, batch: Batch) -> tf.Tensor:
         """Train on one batch, inside `tf.function`; the sum of this rank's losses (float32 scalar)."""
@@ -70,6 +79,33 @@ class Way(ABC):
     def vectors(self) -> dict[str, tf.Variable]:
         """Everything that training changes, by name, what this way adds included."""
         return self.replica.vectors
+
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        """`vectors`, and what else ranks that have not settled need to go on exactly as they would have."""
+        return {**self.vectors, "rows_since": self.replica.rows_since, "drift": self.drift}
+
+    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+        """Where this rank begins with one of `own_vectors`, when another number of ranks has got here.
+
+        Args:
+            of_ranks: what each of those ranks had, in their order.
+
+        Returns None to leave it as it is in a new run. Here: a rank's own seeds, the mean of numbers, the largest count.
+        """
+        if name.startswith("seed_"):
+            return next(islice(of_ranks, world.rank, None), None)
+        first = next(of_ranks)
+        if not np.issubdtype(first.dtype, np.floating):
+            return max((first, *of_ranks), key=int)
+        total, ranks = first.astype(np.float64), 1
+        for other in of_ranks:
+            total += other
+            ranks += 1
+        return (total / ranks).astype(first.dtype)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """A chance to change with the epochs, before each (`epoch` are completed); every rank calls it."""
 
     def shared_vectors(self) -> dict[str, tf.Variable]:
         """What all ranks hold alike once they are settled."""

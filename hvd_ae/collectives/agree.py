@@ -20,16 +20,22 @@ def together(collectives: Engine, attempt: Callable[[], T]) -> T:
     Raises:
         Refused: on every rank, with the same message.
     """
-    world = collectives.world
     result, message = None, None
     try:
         result = attempt()
     except Refused as refusal:
         message = str(refusal)
-    first = int(collectives.minimum(np.array([world.size if message is None else world.rank]))[0])
-    if first < world.size:
-        raise refused_by_all(broadcast_text(collectives, message or "", root=first))
+    message = first_of(collectives, message)
+    if message is not None:
+        raise refused_by_all(message)
     return result
+
+
+def first_of(collectives: Engine, message: str | None) -> str | None:
+    """The message of the lowest rank that has one, on every rank; None where none has (every rank calls it)."""
+    world = collectives.world
+    first = int(collectives.minimum(np.array([world.size if message is None else world.rank]))[0])
+    return broadcast_text(collectives, message or "", root=first) if first < world.size else None
 
 
 def refused_by_all(message: str) -> Refused:

@@ -1,7 +1,9 @@
 """The six collectives on flat vectors, counted and timed in one place; each engine only moves the bytes."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -46,6 +48,7 @@ class Engine(ABC):
         with tf.device("/cpu:0"):
             # calls, bytes and seconds: float64 counts bytes exactly up to 9 PB
             self._traffic = tf.Variable(tf.zeros([3], tf.float64), trainable=False, name="traffic")
+            self._begun = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="begun")
 
     def sum(self, vector) -> tf.Tensor:
         """The element-wise sum over ranks, the same bytes on every rank."""
@@ -95,6 +98,18 @@ class Engine(ABC):
         """Return when every rank has called it. Not for use inside `tf.function`."""
 
     @abstractmethod
+    def largest(self, number: int) -> int:
+        """The largest of the ranks' numbers, by the shortest way there is. Not for use inside `tf.function`."""
+
+    def watched(self, timeout: float, folder: Path) -> AbstractContextManager:
+        """While the context lasts, a rank that waits for another for `timeout` seconds ends the job and says for whom.
+
+        Args:
+            folder: where every rank that can writes its Python stacks then.
+        """
+        return nullcontext()
+
+    @abstractmethod
     def abort(self, status: int) -> None:
         """End every rank of the job at once with this exit status."""
 
@@ -115,7 +130,8 @@ class Engine(ABC):
         # tf.timestamp has no input: a control dependency makes it wait for the data, then for the result
         with tf.control_dependencies([vector]):
             started = tf.timestamp()
-        with tf.control_dependencies([started]):
+            begun = self._begun.assign_add(1.0)  # more begun than counted as ended: this rank waits for others
+        with tf.control_dependencies([started, begun]):
             # an engine's Python runs once, when the graph is traced; AutoGraph would try to rewrite Horovod's
             result = tf.autograph.experimental.do_not_convert(collective)(vector)
         with tf.control_dependencies([result]):

@@ -5,7 +5,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from hvd_ae.errors import OutOfStep, Refused
+from hvd_ae.errors import NotWritten, OutOfStep, Refused, Stopped
 from hvd_ae.world import read_launch
 
 if TYPE_CHECKING:  # a failure before any command runs must not import TensorFlow first
@@ -27,7 +27,7 @@ def end_job(error: BaseException) -> int:
     Where every rank raises the same, all end in good order and the root speaks. A failure of one rank alone aborts
     the others, which wait for it in a collective.
     """
-    expected, status = isinstance(error, (Refused, OutOfStep)), getattr(error, "exit_status", 1)
+    expected, status = isinstance(error, (Refused, OutOfStep, Stopped, NotWritten)), getattr(error, "exit_status", 1)
     agreed = expected and (error.agreed or _engine is None)
     speaks = not agreed or (_engine.world.is_root if _engine else read_launch(os.environ).rank == 0)
     if speaks and expected:

@@ -56,7 +56,7 @@ class HorovodEngine(MPIEngine):
         part = copy.copy(self)
         communicator = self.communicator.Split(group_of(self.world.rank, groups))
         MPIEngine.__init__(part, find_world(communicator), communicator)
-        part._traffic = self._traffic  # what a group moves is this rank's traffic too
+        part.counts_with(self)
         self._splits += 1
         part._prefix = f"{self._prefix}.group{self._splits}"
         # every rank registers every group, in the same order, as Horovod asks

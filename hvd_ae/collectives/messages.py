@@ -2,20 +2,24 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from mpi4py import MPI
+
+T = TypeVar("T")
 
 # seconds between looks; the longest costs some per cent of a core, and every one-sided access from afar waits for it
 _SHORTEST, _LONGEST = 20e-6, 2e-4
 
 
-def patiently(done: Callable[[], bool]) -> None:
-    """Return when `done` says so, looking ever less often: MPI's own waiting would keep a core busy."""
+def patiently(look: Callable[[], T]) -> T:
+    """What `look` returns once that is true, looking ever less often: MPI's own waiting would keep a core busy."""
     pause = _SHORTEST
-    while not done():
+    while not (seen := look()):
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST)
+    return seen
 
 
 class Messages:
@@ -24,16 +28,17 @@ class Messages:
     def __init__(self, communicator: MPI.Intracomm):
         self._communicator = communicator.Dup()
         self.bytes_sent, self.seconds, self.calls = 0, 0.0, 0
+        self.waits = False
 
     def send(self, vector: np.ndarray, to: int, tag: int = 0) -> None:
         """Send a contiguous vector; returns when its memory may be used again."""
-        started = time.perf_counter()
+        started, self.waits = time.perf_counter(), True
         patiently(self._communicator.Isend(vector, to, tag).Test)
         self._count(vector.nbytes, started)
 
     def receive(self, into: np.ndarray, source: int | None = None, tag: int = 0) -> int:
         """Receive a vector of the same length and dtype from a rank, or from any; returns who sent it."""
-        started, status = time.perf_counter(), MPI.Status()
+        started, self.waits, status = time.perf_counter(), True, MPI.Status()
         source = MPI.ANY_SOURCE if source is None else source
         patiently(lambda: self._communicator.Iprobe(source, tag, status))
         sender = status.Get_source()
@@ -42,6 +47,7 @@ class Messages:
         return sender
 
     def _count(self, bytes_sent: int, started: float) -> None:
+        self.waits = False
         self.calls += 1
         self.bytes_sent += bytes_sent
         self.seconds += time.perf_counter() - started

@@ -1,17 +1,21 @@
 """Collectives through mpi4py on the vector's own memory, added up in rank order, so that reruns agree bit for bit."""
 
 import os
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from mpi4py import MPI
 
 from hvd_ae.collectives.engine import Engine, Traffic, part_sizes
-from hvd_ae.collectives.messages import Messages, patiently
+from hvd_ae.collectives.messages import Messages
+from hvd_ae.collectives.watchdog import Watchdog, end_all_ranks
 from hvd_ae.collectives.window import ParameterWindow
 from hvd_ae.world import World
 
 _ALIGNMENT = 64  # bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES at its largest
+
 
 class MPIEngine(Engine):
     """MPI collectives on NumPy views of the tensors' memory.
@@ -27,6 +31,7 @@ class MPIEngine(Engine):
         super().__init__(world)
         self.communicator = communicator
         self._one_to_one: list[Messages | ParameterWindow] = []  # what moves bytes beside the collectives
+        self._waits_in_mpi = False
 
     @property
     def traffic(self) -> Traffic:
@@ -44,13 +49,35 @@ class MPIEngine(Engine):
         self._one_to_one.append(ParameterWindow(self.communicator, parameters))
         return self._one_to_one[-1]
 
-    wait_patiently = staticmethod(patiently)
-
     def barrier(self) -> None:
-        self.communicator.Barrier()
+        with self._waiting():
+            self.communicator.Barrier()
+
+    def largest(self, number: int) -> int:
+        of_all = np.empty(1, np.int64)
+        with self._waiting():
+            self.communicator.Allreduce(np.array([number], np.int64), of_all, MPI.MAX)
+        return int(of_all[0])
+
+    @contextmanager
+    def _waiting(self):
+        self._waits_in_mpi = True
+        yield
+        self._waits_in_mpi = False
+
+    def awaited(self) -> tuple | None:
+        """None, or this rank waits for others: then a value that stays the same for as long as it is the same wait."""
+        ended, begun = self._traffic.numpy()[0], self._begun.numpy()
+        calls = sum(other.calls for other in self._one_to_one)
+        if self._waits_in_mpi or begun > ended or any(other.waits for other in self._one_to_one):
+            return ended, calls
+        return None
+
+    def watched(self, timeout: float, folder: Path) -> AbstractContextManager:
+        return Watchdog(self.communicator, self.awaited, timeout, folder) if timeout else nullcontext()
 
     def abort(self, status: int) -> None:
-        self.communicator.Abort(status)
+        end_all_ranks(self.communicator, status)
 
     def close(self) -> None:
         MPI.Finalize()
@@ -96,7 +123,7 @@ class MPIEngine(Engine):
         return self._on_numpy(self._gather, part, [None])
 
     def _gather(self, part: np.ndarray) -> np.ndarray:
-        sizes = self.communicator.allgather(part.size)
+        sizes = _numbers_of_all(self.communicator, [part.size])[:, 0].tolist()
         gathered = aligned_empty(sum(sizes), part.dtype)
         self.communicator.Allgatherv(part, [gathered, sizes])
         return gathered
@@ -147,8 +174,12 @@ class MPIEngine(Engine):
     def split(self, groups: list[list[int]]) -> "MPIEngine":
         communicator = self.communicator.Split(group_of(self.world.rank, groups))
         part = MPIEngine(find_world(communicator), communicator)
-        part._traffic = self._traffic  # what a group moves is this rank's traffic too
+        part.counts_with(self)
         return part
+
+    def counts_with(self, whole: "MPIEngine") -> None:
+        """What a group of ranks moves is this rank's traffic too."""
+        self._traffic, self._begun = whole._traffic, whole._begun
 
     def _on_numpy(self, function, vector: tf.Tensor, shape, *more: tf.Tensor) -> tf.Tensor:
         """Call `function` on the tensors' memory, now or, inside `tf.function`, when the graph runs."""
@@ -192,7 +223,8 @@ def group_of(rank: int, groups: list[list[int]]) -> int:
 def find_world(communicator: MPI.Intracomm) -> World:
     """This process's place, nodes being counted in the order of their first ranks (every rank calls it)."""
     node_communicator = communicator.Split_type(MPI.COMM_TYPE_SHARED)
-    first_ranks = communicator.allgather(node_communicator.bcast(communicator.rank))
+    first_rank = int(_numbers_of_all(node_communicator, [communicator.rank])[0, 0])
+    first_ranks = _numbers_of_all(communicator, [first_rank])[:, 0].tolist()
     world = World(
         rank=communicator.rank,
         size=communicator.size,
@@ -208,6 +240,15 @@ def find_world(communicator: MPI.Intracomm) -> World:
 def affinities_on_node(communicator: MPI.Intracomm) -> list[set[int]]:
     """The cores that each rank of this node may use (every rank calls it)."""
     node_communicator = communicator.Split_type(MPI.COMM_TYPE_SHARED)
-    affinities = node_communicator.allgather(os.sched_getaffinity(0))
+    own = os.sched_getaffinity(0)
+    most = int(_numbers_of_all(node_communicator, [len(own)]).max())
+    padded = _numbers_of_all(node_communicator, [*sorted(own), *[-1] * (most - len(own))])
     node_communicator.Free()
-    return affinities
+    return [set(row[row >= 0].tolist()) for row in padded]
+
+
+def _numbers_of_all(communicator: MPI.Intracomm, own: list[int]) -> np.ndarray:
+    """int64 (ranks, numbers): every rank gives as many. As plain memory: mpi4py's own lists would be pickled."""
+    numbers = np.empty((communicator.size, len(own)), np.int64)
+    communicator.Allgather(np.array(own, np.int64), numbers)
+    return numbers

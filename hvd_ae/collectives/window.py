@@ -32,6 +32,7 @@ class ParameterWindow:
             self._parameters, self._mail = vectors[:parameters], vectors[parameters:].reshape(workers, parameters)
             self._flags = states  # version, then for each worker: 1 + the version of its gradient or 0, and its rows
         self.bytes_sent, self.seconds, self.calls = 0, 0.0, 0
+        self.waits = False
         if is_server:
             self._flags[0] = -1  # nothing to be seen yet
         communicator.Barrier()
@@ -45,8 +46,14 @@ class ParameterWindow:
         self._states.Unlock(SERVER)
         self._vectors.Unlock(SERVER)
 
-    def take(self) -> tuple[int, np.ndarray, int, int] | None:
-        """Empty a full mailbox: (worker, gradient, its version, its rows); None where all are empty (server)."""
+    def take(self) -> tuple[int, np.ndarray, int, int]:
+        """Empty a mailbox, as soon as one is full: (worker, gradient, its version, its rows) (server)."""
+        started, self.waits = time.perf_counter(), True
+        taken = patiently(self._take_full)
+        self._count(0, started)
+        return taken
+
+    def _take_full(self) -> tuple[int, np.ndarray, int, int] | None:
         self._states.Lock(SERVER, MPI.LOCK_EXCLUSIVE)
         states = self._flags[1:].reshape(-1, 2).copy()
         self._states.Unlock(SERVER)
@@ -64,7 +71,7 @@ class ParameterWindow:
 
     def fetch(self) -> tuple[np.ndarray, int]:
         """The parameters as they are now, and their version, as soon as there are any (worker)."""
-        started = time.perf_counter()
+        started, self.waits = time.perf_counter(), True
         patiently(lambda: self._read_state(0) >= 0)
         parameters, version = np.empty(self._length, np.float32), np.empty(1, np.int64)
         self._vectors.Lock(SERVER, MPI.LOCK_SHARED)
@@ -78,7 +85,7 @@ class ParameterWindow:
 
     def push(self, gradient: np.ndarray, version: int, rows: int) -> None:
         """Put a gradient into this worker's mailbox, as soon as that is empty (worker)."""
-        started, worker = time.perf_counter(), self._rank - 1
+        started, self.waits, worker = time.perf_counter(), True, self._rank - 1
         patiently(lambda: self._read_state(1 + 2 * worker) == 0)
         self._vectors.Lock(SERVER, MPI.LOCK_SHARED)
         self._vectors.Put(gradient, SERVER, (1 + worker) * self._length)
@@ -103,6 +110,7 @@ class ParameterWindow:
         return int(state[0])
 
     def _count(self, bytes_sent: int, started: float) -> None:
+        self.waits = False
         self.calls += 1
         self.bytes_sent += bytes_sent
         self.seconds += time.perf_counter() - started

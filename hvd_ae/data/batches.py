@@ -1,5 +1,6 @@
 """What comes next: each step's rows, and the rows of several steps read one call ahead by a thread."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,7 +9,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from hvd_ae.data.partition import global_order, order_within, own_part, part_size, part_start
+from hvd_ae.data.partition import (
+    Segment,
+    global_order,
+    left_of_parts,
+    order_within,
+    own_part,
+    part_size,
+    part_start,
+)
 from hvd_ae.data.samples import Samples
 from hvd_ae.world import World
 
@@ -33,22 +42,32 @@ class Chunk:
 
 
 def plan_epoch(partition: str, samples: int, world: World, batch_size: int, seed: int, epoch: int,
-               labels: np.ndarray | None = None, concentration: float | None = None) -> EpochPlan:
+               labels: np.ndarray | None = None, concentration: float | None = None,
+               taken: Sequence[Segment] = ()) -> EpochPlan:
     """This rank's rows in an epoch, and the number of rows of every step: no communication, the same steps everywhere.
 
     Kept partitions are put into a new order every epoch. In `reshuffled` the ranks' rows of a step, one rank after the
     other, are the next `batch_size` x ranks samples of the epoch's global order; what is left for the last step is
     dealt evenly.
+
+    Args:
+        taken: what other numbers of ranks have taken of this epoch. The plan is then for the rest: of `reshuffled` the
+            rest of the global order, else what is left of each rank's part of today.
     """
     if partition == "reshuffled":
-        return _plan_reshuffled(global_order(samples, seed, epoch), world, batch_size)
-    part = own_part(partition, samples, world.size, world.rank, seed, labels, concentration)
-    shortest, longer_ranks = divmod(samples, world.size)
-    before = np.arange(0, shortest + (longer_ranks > 0), batch_size)  # rows of a part that earlier steps have taken
-    my_rows = np.clip(len(part) - before, 0, batch_size)
-    global_rows = (longer_ranks * np.clip(shortest + 1 - before, 0, batch_size)
-                   + (world.size - longer_ranks) * np.clip(shortest - before, 0, batch_size))
-    order = order_within(part, seed, epoch, world.rank)
+        start = sum(ranks * batch * steps for ranks, batch, steps in taken)
+        return _plan_reshuffled(global_order(samples, seed, epoch)[start:], world, batch_size)
+    kept = {"labels": labels, "concentration": concentration}
+    order = order_within(own_part(partition, samples, world.size, world.rank, seed, **kept), seed, epoch, world.rank)
+    lengths = [part_size(samples, world.size, rank) for rank in range(world.size)]
+    if taken:
+        left = left_of_parts(taken, partition, samples, seed, epoch, **kept)
+        order = order[left[order]]
+        lengths = [int(left[own_part(partition, samples, world.size, rank, seed, **kept)].sum())
+                   for rank in range(world.size)]
+    before = np.arange(0, max(lengths), batch_size)  # rows of a part that earlier steps have taken
+    global_rows = sum(number * np.clip(length - before, 0, batch_size) for length, number in Counter(lengths).items())
+    my_rows = np.clip(len(order) - before, 0, batch_size)
     return EpochPlan(order, my_rows.astype(np.int32), global_rows.astype(np.int32))
 
 

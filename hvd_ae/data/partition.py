@@ -5,6 +5,9 @@ change in a new version what `permutation` makes of them (NEP 19): all ranks of 
 one NumPy version. A test holds the orders of today, so that such a change is seen.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from hvd_ae.errors import Refused
@@ -88,6 +91,25 @@ def _draw(random: np.random.Generator, alphas: np.ndarray, left: np.ndarray, quo
 def global_order(samples: int, seed: int, epoch: int) -> np.ndarray:
     """The order of all samples in an epoch of `reshuffled`: a function of (seed, epoch) alone (law 5)."""
     return generator(seed, _RESHUFFLED, epoch).permutation(samples)
+
+
+class Segment(NamedTuple):
+    """Whole steps of an epoch, taken by so many ranks with so many samples each a step."""
+
+    ranks: int
+    batch_size: int
+    steps: int
+
+
+def left_of_parts(taken: Sequence[Segment], partition: str, samples: int, seed: int, epoch: int, **options) -> np.ndarray:
+    """Which samples of a kept partition the segments have left, bool (samples,); see `own_part` for the options."""
+    left = np.ones(samples, bool)
+    for ranks, batch_size, steps in taken:
+        for rank in range(ranks):
+            part = own_part(partition, samples, ranks, rank, seed, **options)
+            order = order_within(part, seed, epoch, rank)
+            left[order[left[order]][: batch_size * steps]] = False
+    return left
 
 
 def order_within(part: np.ndarray, seed: int, epoch: int, rank: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import tensorflow as tf
 
 from hvd_ae.errors import Refused
 
@@ -45,13 +46,19 @@ def scaled_rate(learning_rate: float, scaling: str, ranks: int) -> float:
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly from `start` to `rate` over `steps` steps, then stays (Goyal et al. 2017)."""
+    """A learning rate that rises linearly from `start` to `rate` over `steps` updates, then stays (Goyal et al. 2017).
+
+    `shift` (int64) is added to the optimizer's count: a run that goes on with larger batches has made fewer updates
+    than it would have.
+    """
 
     def __init__(self, start: float, rate: float, steps: int):
         self.start, self.rate, self.steps = start, rate, steps
+        self.shift = tf.Variable(0, dtype=tf.int64, name="shift", trainable=False)
 
     def __call__(self, step):
-        progress = keras.ops.minimum(keras.ops.cast(step, "float32") / float(self.steps), 1.0)
+        counted = keras.ops.cast(step, "int64") + self.shift
+        progress = keras.ops.minimum(keras.ops.cast(counted, "float32") / float(self.steps), 1.0)
         return self.start + (self.rate - self.start) * progress
 
     def get_config(self) -> dict:

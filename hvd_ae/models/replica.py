@@ -57,6 +57,16 @@ class Replica:
         return [v.value for v in self.optimizer.variables if v.shape == self.trained.shape]
 
     @property
+    def updates(self) -> int:
+        """How often the optimizer has been called."""
+        return int(self.optimizer.iterations)
+
+    @property
+    def rate_shift(self) -> tf.Variable | None:
+        """What a warm-up adds to that number (int64); None where there is no warm-up."""
+        return getattr(self.optimizer._learning_rate, "shift", None)
+
+    @property
     def learning_rate(self) -> float:
         """Of the next step."""
         return float(self.optimizer.learning_rate)
@@ -66,6 +76,8 @@ class Replica:
         """Everything that training changes: parameters, buffers, slot_*, seed_*, and count_*, the optimizer's scalars."""
         vectors = {"parameters": self.vector, "buffers": self.buffers}
         vectors |= {f"seed_{position}": counter for position, counter in enumerate(self.counters)}
+        if self.rate_shift is not None:
+            vectors["count_shift"] = self.rate_shift
         for position, variable in enumerate(self.optimizer.variables):  # not all of them have names of their own
             kind = "slot" if variable.shape == self.trained.shape else "count"
             if variable.name != "learning_rate":  # a setting, which a resumed run may change

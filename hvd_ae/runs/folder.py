@@ -21,6 +21,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def stalled(self) -> Path:
+        """Where ranks write what they were doing when one was waited for too long."""
+        return self.path / "stalled"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 

@@ -2,11 +2,13 @@
 
     checkpoints/step-00000235/
         manifest.json            how far the run was, its settings, and each shared file's SHA-256
-        parameters.npy ...       what is the same on all ranks, written by the root
+        parameters.npy ...       what is the same on all ranks once they have settled, written by the root
         rank-00001.json          the same list for what is rank 1's own
         rank-00001.seed_0.npy    such as dropout's seeds, or slots that are not averaged
+        rank-00001.exact.*.npy   in the middle of an epoch: what settling has changed, as it was before
 
-So a folder with its final name is whole, whenever a writer was killed.
+So a folder with its final name is whole, whenever a writer was killed. The same number of ranks goes on from the exact
+state, another number from the settled one.
 """
 
 import dataclasses
@@ -16,46 +18,90 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.collectives.agree import broadcast_text, together
+from hvd_ae.collectives.agree import first_of
 from hvd_ae.config import WAY_SETTINGS
-from hvd_ae.errors import Refused
+from hvd_ae.data.sources import fingerprint
+from hvd_ae.errors import NotWritten
 from hvd_ae.training.position import Position
 from hvd_ae.training.prepare import Prepared
-from hvd_ae.training.vector_files import BadFile, read_json, read_vectors, sync_folder, write_json, write_vectors
+from hvd_ae.training.vector_files import sync_folder, write_json, write_vectors
 
-# What must be as it was for a resumed run to be the same run. Epochs, steps and learning rate may change.
-_SAME = ("data", "model", "loss", "optimizer", "averaging", "partition", "concentration", "batch_size", "seed",
-         *sorted({name for settings in WAY_SETTINGS.values() for name in settings}))
+FORMAT = 2
+
+# What must be as it was for a resumed run to be the same run, beside the data. Epochs, steps, learning rate, and the
+# number of ranks and their batch may change.
+SAME = ("model", "loss", "optimizer", "averaging", "partition", "concentration", "seed",
+        *sorted({name for settings in WAY_SETTINGS.values() for name in settings}))
 
 
-def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> None:
-    """Write a checkpoint of settled ranks and delete all but the newest `keep` (every rank calls it)."""
-    collectives, world = prepared.collectives, prepared.collectives.world
+def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> Path:
+    """Write a checkpoint and delete all but the newest `keep` (every rank calls it); returns its path.
+
+    In the middle of an epoch the ranks settle for it, and are not what they were afterwards.
+
+    Raises:
+        NotWritten: on every rank, where a file could not be written on any; older checkpoints are as they were.
+    """
+    collectives, world, way = prepared.collectives, prepared.collectives.world, prepared.way
+    exact: dict[str, np.ndarray] = {}
+    if position.step_in_epoch:
+        before = values(way.state)
+        way.settle()
+        exact = {name: value for name, value in before.items() if not np.array_equal(value, way.state[name].numpy())}
     loss_sum = float(collectives.sum(np.array([position.loss_sum])).numpy()[0])
-    shared, own = _values(prepared.way.shared_vectors()), _values(prepared.way.own_vectors())
+    own = values(way.own_vectors())
     final = folder / f"step-{position.step:08d}"
     partial = folder / f"{final.name}.partial"
+    manifest = {
+        "format": FORMAT, "ranks": world.size, "trainers": prepared.trainers.size, "batch_size": prepared.settings.batch_size,
+        "of_ranks": bool(own) or position.step_in_epoch > 0,
+        "position": dataclasses.asdict(dataclasses.replace(position, loss_sum=loss_sum)),
+        "settings": {name: getattr(prepared.settings, name) for name in SAME},
+        "data": prepared.settings.data, "data_fingerprint": fingerprint(prepared.source).tolist(),
+    }
     if world.is_root:
-        for left_over in folder.glob("*.partial"):  # of a writer that was killed
-            shutil.rmtree(left_over, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_json(partial / "manifest.json", {
-            "ranks": world.size, "files": write_vectors(partial, "", shared), "own": bool(own),
-            "position": dataclasses.asdict(dataclasses.replace(position, loss_sum=loss_sum)),
-            "settings": {name: getattr(prepared.settings, name) for name in _SAME},
-        })
-    if own:
-        collectives.barrier()  # the folder is there
-        prefix = _own_prefix(world.rank)
-        write_json(partial / f"{prefix}json", write_vectors(partial, prefix, own))
-        collectives.barrier()  # every rank's files are there
-    if world.is_root:
-        _put_in_place(partial, final, keep)
+        shared = values(way.shared_vectors())
+    _written(prepared, partial, lambda: world.is_root and _write_shared(partial, manifest, shared))
+    if manifest["of_ranks"]:
+        _written(prepared, partial, lambda: _write_own(partial, world.rank, own, exact, position.loss_sum))
+    _written(prepared, partial, lambda: world.is_root and _put_in_place(partial, final, keep))
+    return final
+
+
+def _written(prepared: Prepared, partial: Path, write) -> None:
+    """Write on every rank; where any cannot, all know, and nothing is left of the attempt."""
+    fault = None
+    try:
+        write()
+    except OSError as error:
+        fault = f"{error.filename or partial} cannot be written ({error.strerror})"
+    fault = first_of(prepared.collectives, fault)
+    if fault:
+        if prepared.collectives.world.is_root:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise NotWritten(f"no checkpoint: {fault}; make room, or another --run-dir, and go on from the last good "
+                         "checkpoint with --resume")
+
+
+def _write_shared(partial: Path, manifest: dict, vectors: dict[str, np.ndarray]) -> None:
+    for left_over in partial.parent.glob("*.partial"):  # of a writer that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_json(partial / "manifest.json", {**manifest, "files": write_vectors(partial, "", vectors)})
+
+
+def _write_own(partial: Path, rank: int, own: dict, exact: dict, loss_sum: float) -> None:
+    prefix = own_prefix(rank)
+    write_json(partial / f"{prefix}json", {
+        "own": write_vectors(partial, prefix, own), "exact": write_vectors(partial, f"{prefix}exact.", exact),
+        "loss_sum": loss_sum,
+    })
 
 
 def _put_in_place(partial: Path, final: Path, keep: int) -> None:
     sync_folder(partial)
-    shutil.rmtree(final, ignore_errors=True)
+    if final.exists():  # of the same step, but found damaged, or left by a run with another number of ranks
+        shutil.rmtree(final)
     os.replace(partial, final)
     sync_folder(final.parent)
     for old in checkpoints(final.parent)[keep:]:
@@ -67,76 +113,9 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*") if path.suffix != ".partial"), reverse=True)
 
 
-def restore_newest(prepared: Prepared, folder: Path) -> tuple[Position, list[str]]:
-    """Go back to the newest checkpoint that is good on every rank (every rank calls it).
-
-    Returns the position, the run's beginning where there is no good checkpoint, and a sentence about each bad one.
-
-    Raises:
-        Refused: the checkpoint is of a run with other settings or another number of ranks.
-    """
-    collectives, bad = prepared.collectives, []
-    names = [path.name for path in checkpoints(folder)] if collectives.world.is_root else []
-    for name in filter(None, broadcast_text(collectives, " ".join(names[:100])).split(" ")):
-        manifest, vectors, fault = _read(prepared, folder / name)
-        if collectives.maximum(np.array([fault is not None], np.int32)).numpy()[0]:
-            bad.append(fault or f"{folder / name} is not whole on another rank")
-            continue
-        _assign(prepared, vectors)
-        position = Position(**manifest["position"])
-        # the loss summed over all ranks so far is the root's to carry on
-        return position if collectives.world.is_root else dataclasses.replace(position, loss_sum=0.0), bad
-    return Position(), bad
-
-
-def _read(prepared: Prepared, path: Path) -> tuple[dict, dict[str, np.ndarray], str | None]:
-    """The manifest, and what this rank has to read: the root the shared vectors, every rank its own.
-
-    The third is what is wrong with the files, or None. Settings that differ are refused at once, on every rank.
-    """
-    collectives, world = prepared.collectives, prepared.collectives.world
-    manifest, vectors, fault = {}, {}, None
-    try:
-        manifest = read_json(path / "manifest.json")
-    except BadFile as error:
-        fault = str(error)
-    together(collectives, lambda: fault or _check_same_run(prepared, manifest, path))
-    try:
-        if world.is_root and not fault:
-            vectors.update(read_vectors(path, "", manifest["files"]))
-        if manifest.get("own"):
-            prefix = _own_prefix(world.rank)
-            vectors.update(read_vectors(path, prefix, read_json(path / f"{prefix}json")))
-    except BadFile as error:
-        fault = str(error)
-    return manifest, vectors, fault
-
-
-def _check_same_run(prepared: Prepared, manifest: dict, path: Path) -> None:
-    ranks = prepared.collectives.world.size
-    if manifest["ranks"] != ranks:
-        raise Refused(f"{path} was written by {manifest['ranks']} ranks and this job has {ranks}: start "
-                      f"{manifest['ranks']} ranks, or another --run-dir")
-    for name, was in manifest["settings"].items():
-        now = getattr(prepared.settings, name, None)
-        if now != was:
-            raise Refused(f"{path} is of a run with {name}={was!r}, but now {name}={now!r}: go on with the same, or "
-                          "use another --run-dir")
-
-
-def _assign(prepared: Prepared, vectors: dict[str, np.ndarray]) -> None:
-    """Put the vectors into the replica, the shared ones from the root to all ranks."""
-    for name, variable in prepared.way.own_vectors().items():
-        variable.assign(vectors[name])
-    for name, variable in prepared.way.shared_vectors().items():
-        flat = vectors[name].ravel() if prepared.collectives.world.is_root else np.ravel(variable.numpy())
-        if flat.size:
-            variable.assign(prepared.collectives.broadcast(flat).numpy().reshape(variable.shape))
-
-
-def _values(variables: dict) -> dict[str, np.ndarray]:
+def values(variables: dict) -> dict[str, np.ndarray]:
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
-def _own_prefix(rank: int) -> str:
+def own_prefix(rank: int) -> str:
     return f"rank-{rank:05d}."

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hvd_ae.averaging.proof import prove
@@ -25,11 +25,19 @@ class Progress:
 
 
 class Loop:
-    """Trains from a position on; every rank iterates over `run()`, in step with the others."""
+    """Trains from a position on; every rank iterates over `run()`, in step with the others.
 
-    def __init__(self, prepared: Prepared, position: Position):
+    Args:
+        stop_requested: asked on all ranks before each call into the graph, with the same answer on all: None, or why to
+            stop there. `stopped` then says so, and the ranks have not settled.
+    """
+
+    def __init__(self, prepared: Prepared, position: Position, stop_requested: Callable[[], str | None] = lambda: None):
         self._p = prepared
         self.position = position
+        self.stopped: str | None = None
+        self._stop_requested = stop_requested
+        self._steps_left = 0  # of this epoch
         task = prepared.task
         self._run_steps = compile_steps(prepared.way, prepared.source.train, task.of_labels)
         self._evaluator = Evaluator(
@@ -43,7 +51,7 @@ class Loop:
         return self.position.epoch >= s.epochs or (s.steps is not None and self.position.step >= s.steps)
 
     def run(self) -> Iterator[Progress]:
-        """Train to the last epoch or step, yielding after each call into the graph, and each epoch's report.
+        """Train to the last epoch or step, or a stop, yielding after each call into the graph, and each epoch's report.
 
         Raises:
             OutOfStep: a proof failed.
@@ -53,19 +61,23 @@ class Loop:
             clock = Clock(warm=traced)
             before = self._p.collectives.traffic
             yield from self._epoch(clock)
+            if self.stopped:
+                return
             self._p.way.settle()
             traffic = self._p.collectives.traffic - before
             in_sync = prove(self._p.way, self.position.step)
             report = reduce_report(self._p, self.position, clock, traffic, self._evaluator.means(), in_sync)
-            if self.position.step_in_epoch == self._p.steps_per_epoch:
+            if not self._steps_left:
                 self.position = self.position.next_epoch()
             traced = True
             yield Progress(self.position, self._p.steps_per_epoch, report)
 
     def _epoch(self, clock: Clock) -> Iterator[Progress]:
         p, first = self._p, self.position
-        plan = p.plan(first.epoch)
-        steps = p.steps_per_epoch - first.step_in_epoch
+        p.way.begin_epoch(first.epoch)
+        plan = p.plan(first.epoch, first.taken)
+        self._steps_left = len(plan.my_rows) - first.step_in_epoch
+        steps = self._steps_left
         if p.settings.steps is not None:
             steps = min(steps, p.settings.steps - first.step)
         # ranks are in step now, and then every period: proofs fall on such steps only
@@ -75,10 +87,14 @@ class Loop:
         cuts = [first.step_in_epoch + end for end in ends]
         with chunks(p.source.train, plan, first.step_in_epoch, cuts, p.task.of_labels) as feed:
             for chunk in clock.timed(feed):
+                self.stopped = self._stop_requested()
+                if self.stopped:
+                    return
                 started = time.perf_counter()
                 loss_sum = p.way.run_call(self._run_steps, chunk)
                 self.position = self.position.advanced(chunk, loss_sum)
+                self._steps_left -= len(chunk.my_rows)
                 p.way.after_call(self.position.step, time.perf_counter() - started)
                 if (self.position.step - first.step) % proof_every == 0:
                     prove(p.way, self.position.step, settled=False)
-                yield Progress(self.position, p.steps_per_epoch)
+                yield Progress(self.position, self.position.step_in_epoch + self._steps_left)

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from hvd_ae.data.batches import Chunk
+from hvd_ae.data.partition import Segment
 
 
 @dataclass(frozen=True)
@@ -11,11 +12,12 @@ class Position:
     """How far a run is."""
 
     epoch: int = 0  # epochs completed
-    step_in_epoch: int = 0
+    step_in_epoch: int = 0  # by these ranks with this batch
     step: int = 0  # steps since the run's start
     samples: int = 0  # over all ranks, since the run's start
     loss_sum: float = 0.0  # of this rank's losses in this epoch so far
     epoch_samples: int = 0  # over all ranks, in this epoch so far
+    taken: tuple[Segment, ...] = ()  # what other numbers of ranks, or other batches, took of this epoch before
 
     def advanced(self, chunk: Chunk, loss_sum: float) -> "Position":
         steps, samples = len(chunk.global_rows), int(chunk.global_rows.sum())
@@ -25,4 +27,16 @@ class Position:
         )
 
     def next_epoch(self) -> "Position":
-        return dataclasses.replace(self, epoch=self.epoch + 1, step_in_epoch=0, loss_sum=0.0, epoch_samples=0)
+        return dataclasses.replace(self, epoch=self.epoch + 1, step_in_epoch=0, loss_sum=0.0, epoch_samples=0, taken=())
+
+    @classmethod
+    def from_table(cls, table: dict) -> "Position":
+        """The inverse of `dataclasses.asdict`, by way of JSON."""
+        return cls(**{**table, "taken": tuple(Segment(*segment) for segment in table["taken"])})
+
+    def handed_on(self, ranks: int, batch_size: int) -> "Position":
+        """The same place in the epoch for another number of ranks, or another batch, than these that got here."""
+        if not self.step_in_epoch:
+            return self
+        return dataclasses.replace(
+            self, step_in_epoch=0, taken=(*self.taken, Segment(ranks, batch_size, self.step_in_epoch)))

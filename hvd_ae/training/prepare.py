@@ -1,6 +1,7 @@
 """From settings to everything a run needs, every refusal made before the first step and agreed among ranks."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from hvd_ae.collectives.engine import Engine
 from hvd_ae.config import TrainSettings
 from hvd_ae.data.batches import EpochPlan, plan_epoch, plan_evaluation
 from hvd_ae.data.download import ensure_downloaded
+from hvd_ae.data.partition import Segment
 from hvd_ae.data.samples import check_rows
 from hvd_ae.data.sources import Source, fingerprint, load
 from hvd_ae.errors import Refused
@@ -33,12 +35,12 @@ class Prepared:
     replica: Replica
     way: Way
 
-    def plan(self, epoch: int) -> EpochPlan:
-        """This rank's rows in this epoch."""
+    def plan(self, epoch: int, taken: Sequence[Segment] = ()) -> EpochPlan:
+        """This rank's rows in what is left of this epoch after other numbers of ranks have taken their steps."""
         s, train, world = self.settings, self.source.train, self.way.data_world(self.collectives.world)
         plan = plan_epoch(
             s.partition, train.count, world or self.trainers, s.batch_size, s.seed, epoch,
-            labels=train.labels, concentration=s.concentration,
+            labels=train.labels, concentration=s.concentration, taken=taken,
         )
         return plan if world else EpochPlan(plan.indices[:0], np.zeros_like(plan.my_rows), plan.global_rows)
 
@@ -109,10 +111,17 @@ def steps_per_epoch(samples: int, batch_size: int, ranks: int) -> int:
     return math.ceil(math.ceil(samples / ranks) / batch_size)
 
 
+def updates_per_epoch(settings: TrainSettings, samples: int, world: World) -> int:
+    """How often the optimizer is called in an epoch."""
+    ranks = trainers(settings, world).size
+    steps = steps_per_epoch(samples, settings.batch_size, ranks)
+    return WAYS[settings.averaging].updates_per_epoch(settings, steps, ranks)
+
+
 def _build_replica(settings: TrainSettings, source: Source, task: Task, collectives: Engine) -> Replica:
     ranks = trainers(settings, collectives.world).size
-    warmup_steps = round(settings.warmup_epochs * steps_per_epoch(source.train.count, settings.batch_size, ranks))
-    rate = learning_rate_rule(settings.learning_rate, settings.lr_scaling, ranks, warmup_steps)
+    updates = updates_per_epoch(settings, source.train.count, collectives.world)
+    rate = learning_rate_rule(settings.learning_rate, settings.lr_scaling, ranks, round(settings.warmup_epochs * updates))
     optimizer = make_optimizer(settings.optimizer, rate)
     flat = FlatModel(task.build(), task.loss)
     part = WAYS[settings.averaging].part(flat.layout.size, collectives.world)

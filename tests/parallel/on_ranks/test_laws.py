@@ -8,13 +8,14 @@ import tensorflow as tf
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.averaging.proof import checksum
 from hvd_ae.collectives.agree import same_on_all
-from hvd_ae.config import TrainSettings
+from hvd_ae.config import WAY_SETTINGS, TrainSettings
 from hvd_ae.errors import OutOfStep, Refused
 from hvd_ae.training import pace
-from hvd_ae.training.checkpoint import restore_newest, save
+from hvd_ae.training.checkpoint import save
 from hvd_ae.training.loop import Loop
 from hvd_ae.training.position import Position
-from hvd_ae.training.prepare import prepare
+from hvd_ae.training.prepare import prepare, steps_per_epoch, trainers
+from hvd_ae.training.resume import restore_newest
 from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, train
 
 ALL_KEPT = ("contiguous", "strided", "shuffled", "label-skew")
@@ -119,9 +120,9 @@ def test_law_4_a_resumed_run_equals_an_uninterrupted_one(collectives, tmp_path_f
     save(stopped, loop.position, folder, keep=2)
 
     resumed = prepare(settings(**changes), collectives)
-    position, bad = restore_newest(resumed, folder)
-    assert position.step == steps and not bad
-    resumed_reports = [p.report for p in Loop(resumed, position).run() if p.report]
+    found = restore_newest(resumed, folder)
+    assert found.position.step == steps and not found.bad
+    resumed_reports = [p.report for p in Loop(resumed, found.position).run() if p.report]
 
     whole = prepare(settings(**changes), collectives)
     loop = Loop(whole, Position())
@@ -137,6 +138,53 @@ def test_law_4_a_resumed_run_equals_an_uninterrupted_one(collectives, tmp_path_f
     assert resumed_reports[-1].train_loss == pytest.approx(last.train_loss, rel=1e-12)
 
 
+EVERY_WAY = [{"averaging": way} for way in WAY_SETTINGS if way not in ("server", "adasum")]
+
+
+@pytest.mark.parametrize("changes", [
+    *({"partition": partition} for partition in (*ALL_KEPT, "reshuffled")), *EVERY_WAY,
+    {"averaging": "server"}, {"averaging": "server", "server": "async"}, {"averaging": "sharded", "optimizer": "adam"},
+    {"averaging": "parameter", "model": NORMALISED, "optimizer": "adam", "slots": "keep"},
+], ids=lambda changes: " ".join(changes.values()))
+def test_law_4_another_number_of_ranks_repeats_and_loses_no_sample(collectives, tmp_path_factory, monkeypatch, changes):
+    """At a learning rate that moves nothing, the epoch's mean loss tells whether each sample counted once."""
+    monkeypatch.setattr(pace, "_STEPS_PER_CALL", 1)
+    folder, size = shared_folder(collectives, tmp_path_factory), collectives.world.size
+    fewer = size - 1
+    if fewer < (2 if changes.get("averaging") == "server" else 1):
+        pytest.skip("needs more ranks")
+    changes = {"learning_rate": 1e-12, "epochs": 2, **changes}
+    changes |= {"hierarchical": {"ranks_per_node": 1}, "sequential": {"sync_every": 1}}.get(changes.get("averaging"), {})
+    per_epoch = steps_per_epoch(107, 6, trainers(settings(**changes), collectives.world).size)
+    stopped_at(per_epoch + 2, folder, collectives, changes)
+
+    groups = collectives.split([list(range(fewer)), [fewer]])
+    if collectives.world.rank < fewer:  # the first ranks go on, and stop again; one rank is left out
+        stopped_at(per_epoch + 3, folder, groups, changes)
+    collectives.barrier()
+    resumed = prepare(settings(**{**changes, "batch_size": 5}), collectives)  # all ranks again, with another batch
+    found = restore_newest(resumed, folder)
+    [report] = [p.report for p in Loop(resumed, found.position).run() if p.report]
+    resumed.way.close()
+    assert (report.epoch, report.samples) == (2, 2 * 107)
+    _, expected = alone(learning_rate=1e-12, epochs=2, **{name: changes[name] for name in ("model",) if name in changes})
+    if changes.get("model") != NORMALISED:  # its dropout draws other masks
+        assert report.train_loss == pytest.approx(expected[1].train_loss, rel=1e-5)
+        assert report.val_mse == pytest.approx(expected[1].val_mse, rel=1e-5)
+
+
+def stopped_at(step, folder, collectives, changes):
+    """Go on from the folder's newest checkpoint up to this step of the run, as if a signal had come, and save."""
+    prepared = prepare(settings(**changes), collectives)
+    found = restore_newest(prepared, folder)
+    loop = Loop(prepared, found.position, lambda: "a signal" if loop.position.step >= step else None)
+    for _ in loop.run():
+        pass
+    assert loop.stopped and loop.position.step == step
+    save(prepared, loop.position, folder, keep=5)
+    prepared.way.close()
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(collectives, tmp_path_factory):
     folder = shared_folder(collectives, tmp_path_factory)
     prepared = prepare(settings(epochs=2, optimizer="adam"), collectives)
@@ -150,18 +198,20 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(collectives, tmp
         content[-5] ^= 1
         (newest / "parameters.npy").write_bytes(content)
     collectives.barrier()
-    position, bad = restore_newest(prepared, folder)
-    assert position.epoch == 1 and len(bad) == 1
-    if collectives.world.is_root:
-        assert "parameters.npy" in bad[0]
+    found = restore_newest(prepared, folder)
+    assert found.position.epoch == 1 and len(found.bad) == 1
+    assert "parameters.npy" in found.bad[0]
 
 
 def test_a_checkpoint_of_other_settings_is_refused(collectives, tmp_path_factory):
     folder = shared_folder(collectives, tmp_path_factory)
     prepared = prepare(settings(epochs=1), collectives)
     save(prepared, Position(step=1), folder, keep=1)
-    other = prepare(settings(epochs=1, batch_size=5), collectives)
-    with pytest.raises(Refused, match="batch_size=6, but now batch_size=5"):
+    other = prepare(settings(epochs=1, optimizer="adam"), collectives)
+    with pytest.raises(Refused, match="optimizer='sgd', but now optimizer='adam'"):
+        restore_newest(other, folder)
+    other = prepare(settings(epochs=1, data="synthetic:118x5x4"), collectives)
+    with pytest.raises(Refused, match="other data"):
         restore_newest(other, folder)
 
 

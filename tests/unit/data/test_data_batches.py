@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hvd_ae.data.batches import chunks, plan_epoch, plan_evaluation
-from hvd_ae.data.partition import global_order
+from hvd_ae.data.partition import Segment, global_order
 from hvd_ae.data.samples import Samples
 from hvd_ae.world import World
 
@@ -55,6 +55,27 @@ def test_law_6_holds_for_any_sizes(partition):
             assert plan.my_rows.sum() == len(plan.indices)
             assert np.array_equal(plan.global_rows, sum(other.my_rows for other in plans))
             assert plan.global_rows.min() > 0  # a step's divisor
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_law_4_what_other_numbers_of_ranks_have_left_is_dealt_once(partition):
+    """Two hundred epochs drawn by chance, each begun by some ranks, gone on by others, and ended by others again."""
+    random = np.random.default_rng(5)
+    for _ in range(200):
+        samples, taken, used, global_rows = int(random.integers(20, 120)), [], [], 0
+        while True:
+            ranks, batch_size = int(random.integers(1, 7)), int(random.integers(1, 6))
+            plans = [plan_epoch(partition, samples, World(rank, ranks), batch_size, 3, 2, np.arange(samples) % 3, 0.5, taken)
+                     for rank in range(ranks)]
+            steps = int(random.integers(0, len(plans[0].my_rows) + 1)) if len(taken) < 3 else len(plans[0].my_rows)
+            assert {len(plan.my_rows) for plan in plans} == {len(plans[0].my_rows)}
+            assert np.array_equal(plans[0].global_rows, sum(plan.my_rows for plan in plans))
+            used += [plan.indices[: plan.my_rows[:steps].sum()] for plan in plans]
+            global_rows += plans[0].global_rows[:steps].sum()
+            if steps == len(plans[0].my_rows):
+                break
+            taken.append(Segment(ranks, batch_size, steps))
+        assert sorted(np.concatenate(used)) == list(range(samples)) and global_rows == samples
 
 
 def test_plans_of_large_worlds_are_cheap():
