@@ -20,6 +20,10 @@ class Periodic(Way):
     def state(self) -> dict[str, tf.Variable]:
         return {**super().state, "steps_since": self.steps_since}
 
+    @property
+    def steps_into_period(self) -> int:
+        return int(self.steps_since)
+
     @abstractmethod
     def synchronise(self) -> None:
         """What the ranks do together at the end of a period."""

@@ -31,6 +31,10 @@ class PostLocal(Way):
     def state(self) -> dict[str, tf.Variable]:
         return {**self.first.state, **self.then.state}
 
+    @property
+    def steps_into_period(self) -> int:
+        return self.then.steps_into_period
+
     def begin_epoch(self, epoch: int) -> None:
         self.is_local.assign(epoch >= self.local_after)
 

@@ -36,7 +36,7 @@ class Sequential(Periodic):
 
             def receive() -> np.ndarray:
                 token = np.empty(length, np.float32)
-                self.messages.receive(token, rank - 1)
+                self.messages.receive(token, [rank - 1])
                 return token
 
             self.kept.assign(tf.ensure_shape(tf.numpy_function(receive, [], tf.float32), [length]))

@@ -130,7 +130,7 @@ class _Synchronous:
         self._messages.send(np.array([self.version, rows], np.int64), _SERVER, _HEADER)
         self._messages.send(gradient, _SERVER, _GRADIENT)
         answer = np.empty(gradient.size + 1, np.float32)
-        self._messages.receive(answer, _SERVER, _PARAMETERS)
+        self._messages.receive(answer, [_SERVER], _PARAMETERS)
         self.version, self._parameters = int(answer[-1:].view(np.int32)[0]), answer[:-1].copy()
         return np.int32(0)
 
@@ -147,7 +147,8 @@ class _Synchronous:
                 self._update(waiting)
                 waiting = {}
                 continue
-            worker, version, rows, gradient = self._receive()
+            # not from the others: a fast one may be in the next call already
+            worker, version, rows, gradient = self._receive([worker for worker, count in left.items() if count])
             left[worker] -= 1
             if version < self.version:
                 self._dropped += 1
@@ -155,10 +156,10 @@ class _Synchronous:
             else:
                 waiting[worker] = rows, gradient
 
-    def _receive(self) -> tuple[int, int, int, np.ndarray]:
+    def _receive(self, workers: list[int]) -> tuple[int, int, int, np.ndarray]:
         header, gradient = np.empty(2, np.int64), np.empty(self._replica.vector.shape[0], np.float32)
-        worker = self._messages.receive(header, None, _HEADER)
-        self._messages.receive(gradient, worker, _GRADIENT)
+        worker = self._messages.receive(header, workers, _HEADER)
+        self._messages.receive(gradient, [worker], _GRADIENT)
         return worker, int(header[0]), int(header[1]), gradient
 
     def _update(self, waiting: dict[int, tuple[int, np.ndarray]]) -> None:

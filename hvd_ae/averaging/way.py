@@ -107,6 +107,11 @@ class Way(ABC):
     def begin_epoch(self, epoch: int) -> None:
         """A chance to change with the epochs, before each (`epoch` are completed); every rank calls it."""
 
+    @property
+    def steps_into_period(self) -> int:
+        """Steps since all ranks last held the same: not 0 where a run goes on in the middle of a period."""
+        return 0
+
     def shared_vectors(self) -> dict[str, tf.Variable]:
         """What all ranks hold alike once they are settled."""
         return {name: vector for name, vector in self.vectors.items() if not name.startswith(self.own)}

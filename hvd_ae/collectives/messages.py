@@ -1,7 +1,7 @@
 """Messages from one rank to another, for ways in which ranks do not all do the same; who waits, sleeps."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import numpy as np
@@ -29,6 +29,7 @@ class Messages:
         self._communicator = communicator.Dup()
         self.bytes_sent, self.seconds, self.calls = 0, 0.0, 0
         self.waits = False
+        self._last_sender = -1
 
     def send(self, vector: np.ndarray, to: int, tag: int = 0) -> None:
         """Send a contiguous vector; returns when its memory may be used again."""
@@ -36,12 +37,12 @@ class Messages:
         patiently(self._communicator.Isend(vector, to, tag).Test)
         self._count(vector.nbytes, started)
 
-    def receive(self, into: np.ndarray, source: int | None = None, tag: int = 0) -> int:
-        """Receive a vector of the same length and dtype from a rank, or from any; returns who sent it."""
-        started, self.waits, status = time.perf_counter(), True, MPI.Status()
-        source = MPI.ANY_SOURCE if source is None else source
-        patiently(lambda: self._communicator.Iprobe(source, tag, status))
-        sender = status.Get_source()
+    def receive(self, into: np.ndarray, sources: Collection[int], tag: int = 0) -> int:
+        """Receive a vector of the same length and dtype from one of these ranks, in turn; returns who sent it."""
+        started, self.waits = time.perf_counter(), True
+        arrived = patiently(lambda: [source for source in sources if self._communicator.Iprobe(source, tag)])
+        sender = min(arrived, key=lambda source: (source - self._last_sender - 1) % self._communicator.size)
+        self._last_sender = sender
         patiently(self._communicator.Irecv(into, sender, tag).Test)
         self._count(0, started)
         return sender

@@ -47,7 +47,8 @@ def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> Pat
     if position.step_in_epoch:
         before = values(way.state)
         way.settle()
-        exact = {name: value for name, value in before.items() if not np.array_equal(value, way.state[name].numpy())}
+        exact = {name: value for name, value in before.items()
+                 if name not in way.vectors or not np.array_equal(value, way.vectors[name].numpy())}
     loss_sum = float(collectives.sum(np.array([position.loss_sum])).numpy()[0])
     own = values(way.own_vectors())
     final = folder / f"step-{position.step:08d}"

@@ -80,10 +80,10 @@ class Loop:
         steps = self._steps_left
         if p.settings.steps is not None:
             steps = min(steps, p.settings.steps - first.step)
-        # ranks are in step now, and then every period: proofs fall on such steps only
-        period = p.way.period or steps + 1
+        # ranks are in step at the end of each period, the first of which a checkpoint may have cut: proofs fall there only
+        period, since = p.way.period or steps + 1, p.way.steps_into_period
         proof_every = math.ceil(p.settings.proof_every / period) * period
-        ends = call_ends(steps, proof_every, p.bytes_per_step, p.way.steps_at_once)
+        ends = call_ends(steps, proof_every, p.bytes_per_step, p.way.steps_at_once, since)
         cuts = [first.step_in_epoch + end for end in ends]
         with chunks(p.source.train, plan, first.step_in_epoch, cuts, p.task.of_labels) as feed:
             for chunk in clock.timed(feed):
@@ -95,6 +95,6 @@ class Loop:
                 self.position = self.position.advanced(chunk, loss_sum)
                 self._steps_left -= len(chunk.my_rows)
                 p.way.after_call(self.position.step, time.perf_counter() - started)
-                if (self.position.step - first.step) % proof_every == 0:
+                if (self.position.step - first.step + since) % proof_every == 0:
                     prove(p.way, self.position.step, settled=False)
                 yield Progress(self.position, self.position.step_in_epoch + self._steps_left)

@@ -7,16 +7,17 @@ _STEPS_PER_CALL = 50  # a Python call costs some 0.3 ms, a step of the deep mode
 _BYTES_PER_CALL = 64 << 20  # of input rows, two such calls being in memory at a time
 
 
-def call_ends(steps: int, proof_every: int, bytes_per_step: int, at_once: int = 1) -> list[int]:
+def call_ends(steps: int, proof_every: int, bytes_per_step: int, at_once: int = 1, since_proof: int = 0) -> list[int]:
     """After how many steps each call into the graph returns, the last one after `steps`.
 
-    A call ends where a proof is due, at the multiples of `proof_every`. The first call is one step long, since
-    TensorFlow traces it. All but the last hold multiples of `at_once` steps.
+    A call ends where a proof is due, at the multiples of `proof_every` less the steps `since_proof` that are taken
+    already. The first call is one step long, since TensorFlow traces it. All but the last hold multiples of `at_once`
+    steps.
     """
     longest = max(1, min(_STEPS_PER_CALL, _BYTES_PER_CALL // max(1, bytes_per_step)) // at_once) * at_once
     ends, here = [], 0
     while here < steps:
-        due = (here // proof_every + 1) * proof_every
+        due = ((here + since_proof) // proof_every + 1) * proof_every - since_proof
         here = min(here + (longest if ends else at_once), due, steps)
         ends.append(here)
     return ends
