@@ -3,7 +3,11 @@
 import os
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 BIN = Path(sys.executable).parent
 HVD_AE = str(BIN / "hvd-ae")
@@ -30,6 +34,41 @@ def run(command: list[str], timeout: float = 240, cwd: Path | None = None, **env
 def mpirun(ranks: int, *command: str, **options):
     """Run a command on ranks of the environment's own MPI."""
     return run([str(BIN / "mpirun"), "-np", str(ranks), *command], **options)
+
+
+@contextmanager
+def started(ranks: int, *command: str, log: Path, **environment: str):
+    """A job on ranks that goes on while the context lasts, what it says going to the file `log`; ended with it."""
+    with open(log, "a") as said:
+        job = subprocess.Popen([str(BIN / "mpirun"), "-np", str(ranks), *command], stdout=said, stderr=said,
+                               stdin=subprocess.DEVNULL, start_new_session=True, env={**ENVIRONMENT, **environment})
+    try:
+        yield job
+    finally:
+        found = [job, *ranks_of(job)] if job.poll() is None else []
+        for process in found:
+            process.kill()
+        job.wait()
+
+
+def ranks_of(job: subprocess.Popen) -> list[psutil.Process]:
+    """The processes that mpirun has started, in the order of ranks."""
+    try:
+        below = psutil.Process(job.pid).children(recursive=True)
+        ranks = [(int(process.environ()["PMI_RANK"]), process) for process in below if "PMI_RANK" in process.environ()]
+    except psutil.Error:  # one has just ended
+        return []
+    first = {}
+    for rank, process in sorted(ranks, key=lambda pair: (pair[0], pair[1].pid)):
+        first.setdefault(rank, process)
+    return list(first.values())
+
+
+def wait_until(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        time.sleep(0.05)
 
 
 def succeeded(completed) -> str:

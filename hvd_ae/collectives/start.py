@@ -44,6 +44,10 @@ def _start_single(launch: Launch, threads: int | None) -> Engine:
 
 
 def _start_mpi(name: str, launch: Launch, threads: int | None) -> Engine:
+    if os.environ.get("SLURM_MPI_TYPE") == "pmi2":
+        # MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts
+        # crash or hang; libfabric's lines are short. Read when MPI is initialised; other MPIs know nothing of it.
+        os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
     _require("mpi4py", name)
     from mpi4py import MPI
 

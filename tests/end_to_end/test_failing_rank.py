@@ -1,15 +1,12 @@
 """One failed rank ends the whole job, promptly, with the right words and exit status."""
 
-import os
-import signal
-import subprocess
 import sys
 import time
 
 import psutil
 import pytest
 
-from tests.launch import BIN, HVD_AE, mpirun
+from tests.launch import HVD_AE, mpirun, ranks_of, started, wait_until
 
 # A model that trains for hours, unless something goes wrong.
 ENDLESS = ["train", "--data", "synthetic:4000x64", "--model", "shallow", "--epochs", "1000000", "--checkpoint-every", "0"]
@@ -77,31 +74,14 @@ def test_ranks_out_of_step_end_the_job_with_status_3(tmp_path):
 @pytest.mark.parametrize("collectives", ["horovod", "mpi"])
 def test_a_killed_rank_ends_all_within_30_seconds(tmp_path, collectives):
     run_dir = tmp_path / "run"
-    job = subprocess.Popen(
-        [str(BIN / "mpirun"), "-np", "3", HVD_AE, *ENDLESS, "--run-dir", str(run_dir), "--collectives", collectives],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
+    command = [HVD_AE, *ENDLESS, "--run-dir", str(run_dir), "--collectives", collectives]
+    with started(3, *command, log=tmp_path / "log") as job:
         wait_until(lambda: (run_dir / "metrics.jsonl").exists(), 90)  # training is under way
-        ranks = [p for p in psutil.Process(job.pid).children(recursive=True) if is_rank(p)]
+        ranks = ranks_of(job)
         assert len(ranks) == 3
         killed = time.monotonic()
-        os.kill(ranks[1].pid, signal.SIGKILL)
+        ranks[1].kill()
         status = job.wait(timeout=60)
         assert time.monotonic() - killed < 30
         assert status != 0
         wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in ranks), 10)
-    finally:
-        if job.poll() is None:
-            os.killpg(job.pid, signal.SIGKILL)
-
-
-def is_rank(process: psutil.Process) -> bool:
-    command = process.cmdline()
-    return HVD_AE in command and "mpirun" not in command[0] and "hydra" not in command[0]
-
-
-def wait_until(condition, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
-        time.sleep(0.1)

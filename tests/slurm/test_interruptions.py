@@ -1,5 +1,7 @@
 """Signals, preemption, requeue and dead nodes."""
 
+import json
+
 import pytest
 
 from tests.slurm.slurm import TRAINING
@@ -61,6 +63,23 @@ def test_a_dead_node_ends_a_job_that_is_not_to_be_requeued(slurm, stand_in, tmp_
     finally:
         slurm.cluster("start-node", "node1")
     assert job.state in ("NODE_FAIL", "FAILED")
+
+
+def test_training_that_is_signalled_and_requeued_ends_as_if_nothing_had_happened(slurm, tmp_path):
+    """Real ranks: a checkpoint in the middle of an epoch, status 75, requeue, and the same parameters in the end."""
+    training = [*TRAINING, "--data", "synthetic:20000x64", "--batch-size", "8", "--epochs", "4"]
+    folders = tmp_path / "whole", tmp_path / "signalled"
+    for folder in folders:
+        folder.mkdir()
+    slurm.submit(folders[0], "train.sbatch", *training).succeeded()
+    job = slurm.submit(folders[1], "preemptible.sbatch", *training)
+    job.until(lambda: list(folders[1].glob("runs/*/metrics.jsonl")), 90)
+    slurm.command("scancel", "--batch", "--signal=TERM", job.number)
+    job.succeeded()
+    assert "hvd-ae: stopped at step " in job.output and "going on from step " in job.output
+    (whole,), (signalled,) = ([json.loads(path.read_text()) for path in folder.glob("runs/*/summary.json")]
+                              for folder in folders)
+    assert signalled["weights_checksum"] == whole["weights_checksum"] and signalled["samples"] == whole["samples"]
 
 
 def test_training_goes_on_on_a_spare_node_when_one_of_its_nodes_dies(slurm, tmp_path):

@@ -1,0 +1,57 @@
+"""Ranks killed at random moments, and the job started again with --resume until it is done.
+
+HVD_AE_KILLS says how many times [3]; `make soak` asks for 200.
+"""
+
+import json
+import os
+import random
+import time
+
+import pytest
+
+from tests.launch import HVD_AE, mpirun, ranks_of, started, succeeded
+
+KILLS = int(os.environ.get("HVD_AE_KILLS", "3"))
+TRAINING = ["train", "--data", "synthetic:4000x64", "--model", "shallow", "--batch-size", "16", "--resume"]
+CASES = {"gradient": ["--collectives", "horovod"],
+         "parameter": ["--collectives", "mpi", "--sync-every", "16", "--partition", "label-skew"]}
+
+
+@pytest.mark.timeout(120 + 30 * KILLS)
+@pytest.mark.parametrize("averaging", CASES)
+def test_killed_ranks_cost_no_sample(tmp_path, averaging):
+    """Data have labels, ranks data of their own; after all kills every epoch is the one of an uninterrupted run."""
+    seeded, started_at = random.Random(f"{averaging} {KILLS}"), time.monotonic()
+    command = [HVD_AE, *TRAINING, "--averaging", averaging, *CASES[averaging], "--epochs", str(20 + 8 * KILLS)]
+    succeeded(mpirun(2, *command, "--run-dir", str(tmp_path / "whole"), timeout=120 + 5 * KILLS))
+    folder, kills, in_checkpoint = tmp_path / "killed", 0, 0
+    while kills < KILLS:
+        with started(2, *command, "--run-dir", str(folder), log=tmp_path / "log") as job:
+            moment = time.monotonic() + seeded.uniform(2.0, 7.0)  # from the start of Python to well into training
+            while time.monotonic() < moment and job.poll() is None:
+                time.sleep(0.002)
+            ranks = ranks_of(job)
+            if job.poll() is not None or not ranks:
+                break
+            in_checkpoint += any(folder.glob("checkpoints/*.partial"))
+            ranks[seeded.randrange(len(ranks))].kill()
+            kills += 1
+            assert job.wait(timeout=60) != 0
+    succeeded(mpirun(2, *command, "--run-dir", str(folder), timeout=120 + 5 * KILLS))
+    whole, killed = (epochs(tmp_path / name) for name in ("whole", "killed"))
+    assert [row["samples"] for row in killed] == [3600 * (epoch + 1) for epoch in range(len(whole))]
+    assert killed == whole
+    assert checksum(folder) == checksum(tmp_path / "whole")
+    print(f"{averaging}: {kills} kills, {in_checkpoint} of them while a checkpoint was being written, "
+          f"{len(whole)} epochs in {time.monotonic() - started_at:.0f} s: no sample lost or repeated, same final parameters")
+
+
+def epochs(folder) -> list[dict]:
+    """What each epoch came to, without what time it took."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: row[name] for name in ("epoch", "step", "samples", "train_loss", "val_loss", "val_mse")} for row in rows]
+
+
+def checksum(folder) -> str:
+    return json.loads((folder / "summary.json").read_text())["weights_checksum"]

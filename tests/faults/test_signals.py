@@ -1,0 +1,110 @@
+"""SIGTERM, SIGUSR1 or SIGUSR2 on one rank, at every phase: all stop together, and go on as if nothing had happened."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.launch import BIN, HVD_AE, mpirun, ranks_of, succeeded, wait_until
+
+# In one job: a run without signals, then for each phase one that is stopped there and resumed.
+PHASES = '''
+import os, signal, sys
+import numpy as np
+import hvd_ae
+from hvd_ae import api
+from hvd_ae.collectives.mpi import MPIEngine
+from hvd_ae.collectives.start import start
+from hvd_ae.errors import Stopped
+from hvd_ae.training import checkpoint
+from hvd_ae.training.evaluation import Evaluator
+
+collectives = start("mpi", threads=1)
+rank = collectives.world.rank
+
+def signalled_on_rank_1(owner, name, call, number):
+    """Send the signal in the middle of the given call of a function, once."""
+    original, calls = getattr(owner, name), []
+    def with_signal(*arguments, **named):
+        calls.append(1)
+        if rank == 1 and len(calls) == call:
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)  # repeated signals are one request
+        return original(*arguments, **named)
+    setattr(owner, name, with_signal)
+    return lambda: setattr(owner, name, original)
+
+PHASES = {
+    "before the first step": (api, "prepare", 1, signal.SIGTERM),
+    "in an average": (MPIEngine, "_all_reduce", 40, signal.SIGUSR1),
+    "in a checkpoint": (checkpoint, "write_vectors", 1, signal.SIGUSR2),
+    "in evaluation": (Evaluator, "means", 2, signal.SIGTERM),
+}
+
+def train(name, resume=False):
+    return hvd_ae.train(hvd_ae.TrainSettings(
+        data="synthetic:2000x64", model="shallow", batch_size=8, epochs=4, averaging="parameter", sync_every=7,
+        collectives="mpi", run_dir=f"{sys.argv[1]}/{name}", resume=resume), collectives).summary
+
+whole = train("whole")
+for phase, (owner, name, call, number) in PHASES.items():
+    restore = signalled_on_rank_1(owner, name, call, number)
+    try:
+        train(phase)
+        raise AssertionError(f"{phase}: not stopped")
+    except Stopped as stopped:
+        step = int(str(stopped).split()[3])
+    restore()
+    resumed = train(phase, resume=True)
+    same = all(resumed[key] == whole[key] for key in ("weights_checksum", "samples", "steps", "val_mse"))
+    if rank == 0:
+        print(f"PHASE {phase}: stopped at step {step} of {whole['steps']} by {signal.Signals(number).name}, same: {same}")
+'''
+
+
+def test_every_phase(tmp_path):
+    script = tmp_path / "phases.py"
+    script.write_text(PHASES)
+    said = succeeded(mpirun(2, sys.executable, str(script), str(tmp_path), timeout=200))
+    lines = [line for line in said.splitlines() if line.startswith("PHASE ")]
+    assert len(lines) == 4 and all(line.endswith("same: True") for line in lines), lines
+    assert "before the first step: stopped at step 0 " in lines[0]
+
+
+@pytest.mark.parametrize(("launcher", "to", "name"), [("mpirun", "rank", "TERM"), ("mpirun", "launcher", "USR1"),
+                                                      ("horovodrun", "rank", "USR2")])
+def test_the_job_ends_with_75_and_one_sentence(tmp_path, launcher, to, name):
+    command = [HVD_AE, "train", "--data", "synthetic:4000x64", "--model", "shallow", "--epochs", "100000", "--run-dir",
+               str(tmp_path / "run")]
+    with open(tmp_path / "log", "w") as log:
+        job = subprocess.Popen([str(BIN / launcher), "-np", "2", *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: (tmp_path / "run" / "metrics.jsonl").exists(), 90)
+        (ranks_of(job)[1] if to == "rank" else job).send_signal(getattr(__import__("signal"), f"SIG{name}"))
+        status = job.wait(timeout=60)
+    finally:
+        job.kill()
+    said = (tmp_path / "log").read_text()
+    assert said.count("hvd-ae: stopped at step ") == 1 and "Traceback" not in said, said
+    assert status == 75 or (launcher == "horovodrun" and status != 0), said  # horovodrun has one status for all faults
+    assert list((tmp_path / "run" / "checkpoints").glob("step-????????"))
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_signal_after_the_last_step_lets_the_run_finish(tmp_path):
+    """Pictures and summary take seconds; to stop then would lose them for nothing."""
+    script = tmp_path / "late.py"
+    script.write_text('''
+import os, signal, sys
+import hvd_ae
+from hvd_ae import api
+original = api.draw_pictures
+def late(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return original(*arguments)
+api.draw_pictures = late
+hvd_ae.train(hvd_ae.TrainSettings(model="shallow", epochs=1, run_dir=sys.argv[1]))
+''')
+    succeeded(mpirun(2, sys.executable, str(script), str(tmp_path / "run")))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 1
