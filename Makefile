@@ -14,11 +14,12 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
-.PHONY: help setup train test lint clean
+.PHONY: help setup train test soak lint clean
 
 help:
 	@echo 'make train   set up, then train on two MPI ranks; the pictures are in the folder named at the end (ARGS="--epochs 5" changes the run)'
 	@echo 'make test    set up, then run the whole test suite'
+	@echo 'make soak    the tests of faults with two hundred kills; half an hour and more'
 	@echo 'make setup   only make the environment in .venv and build Horovod for it (minutes the first time)'
 	@echo 'make lint    ruff, and shellcheck where it is installed'
 	@echo 'make clean   remove .venv and what Python left behind; runs/ stays, and the built Horovod in the cache too'
@@ -32,7 +33,13 @@ train: $(STAMP)
 test: $(STAMP)
 	timeout 900 python -m pytest tests/unit tests/install
 	timeout 2700 python -m pytest tests/parallel
+	timeout 900 python -m pytest tests/faults
 	timeout 1800 python -m pytest tests/end_to_end
+	timeout 900 python -m pytest tests/slurm
+
+# Half an hour and more: two hundred kills instead of six.
+soak: $(STAMP)
+	HVD_AE_KILLS=100 timeout 7200 python -m pytest --capture=no tests/faults
 
 lint: $(STAMP)
 	ruff check .

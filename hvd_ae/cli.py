@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from hvd_ae.config import CompareSettings, TrainSettings, flags_from_toml
+from hvd_ae.config import Collectives, CompareSettings, TrainSettings, flags_from_toml
 from hvd_ae.quiet import import_tensorflow
 from hvd_ae.world import read_launch
 
@@ -90,6 +90,34 @@ def probe(run: Positional[str], epochs: int = 10, batch_size: int = 128, averagi
     return 0
 
 
+def doctor(run_dir: str = "runs", json: bool = False, collectives: Collectives | None = None) -> int:
+    """Look at what a job on these ranks will stand on: launcher, MPI, Horovod, cores, GPUs, network, files; in seconds.
+
+    Args:
+        run_dir: Where run folders will go.
+        json: Print a list of {level, check, seen, remedy} instead of lines.
+        collectives: horovod or mpi [horovod where it is installed].
+    """
+    import_tensorflow()
+    from hvd_ae.doctor.doctor import doctor as look
+
+    return look(run_dir, json, collectives, os.environ)
+
+
+def verify(ways: str = "gradient,parameter", collectives: Collectives | None = None, report: str = "verify.md") -> int:
+    """Prove on these ranks that they average right: one large batch, same bytes, exact resume. Keeps a report.
+
+    Args:
+        ways: Ways of averaging, with commas between them, or all.
+        collectives: horovod or mpi [horovod where it is installed].
+        report: The Markdown file to write, in a folder that all ranks see.
+    """
+    import_tensorflow()
+    from hvd_ae.verify import verify as verify_laws
+
+    return verify_laws(ways, collectives, report)
+
+
 def install_horovod(gpu: bool = False, mpi_home: str | None = None) -> int:
     """Build Horovod for exactly the TensorFlow and the MPI that are here, and check it with two ranks.
 
@@ -109,6 +137,8 @@ COMMANDS = {
     "reconstruct": reconstruct,
     "compare": compare,
     "probe": probe,
+    "doctor": doctor,
+    "verify": verify,
     "install-horovod": install_horovod,
 }
 

@@ -19,7 +19,9 @@ def import_tensorflow() -> None:
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            tensorflow.get_logger().setLevel("ERROR")  # such as that each way of averaging traces graphs of its own
         except BaseException:
             held_back.seek(0)
             os.write(kept, held_back.read())

@@ -3,6 +3,8 @@
 import json
 import os
 
+from hvd_ae.collectives.about import mapped_mpi
+
 MARK = "hvd_ae probe: "
 
 
@@ -52,10 +54,3 @@ def all_reduce(hvd) -> dict:
     hvd.shutdown()
     MPI.Finalize()
     return found
-
-
-def mapped_mpi() -> list[str]:
-    """The files of MPI libraries in this process's memory: two of them means two MPIs."""
-    with open("/proc/self/maps", encoding="utf-8") as maps:
-        files = {line.split(maxsplit=5)[5].strip() for line in maps if "libmpi" in line}
-    return sorted(file for file in files if os.path.basename(file).startswith(("libmpi.", "libmpi_abi.")))

@@ -17,7 +17,7 @@ SECTIONS = {part.split("\n", 1)[0].strip(): part for part in re.split(r"^#+ (?!\
 
 # `make test` is what runs this file; activating an environment is what PATH below does
 ELSEWHERE = {"make test", "source .venv/bin/activate"}
-OWN_TEST = {"hvd_ae", "Data sets", "Into an environment of your own"}
+OWN_TEST = {"hvd_ae", "Data sets", "Into an environment of your own", "On a cluster"}  # the last in tests/slurm
 
 
 def commands(section: str) -> list[str]:

@@ -32,9 +32,11 @@ def test_collectives(engine, ranks):
     assert "passed" in succeeded(start(engine, ranks, str(HERE / "test_collectives.py")))
 
 
-# The laws at 1 to 3 ranks, the ways at 1 to 4; one rank by itself is the same for every engine.
-TRAININGS = [*(("ways", *case) for case in CASES),
-             *(("laws", *case) for case in CASES if case[1] in (2, 3) or case[0] == "single")]
+# The laws at 1 to 3 ranks, the ways at 1 to 4; one rank by itself is the same for every engine, and so is a change of
+# their number.
+LAWS = [("single", 1, None), ("mpi", 2, None), ("mpi", 3, None), ("horovod", 2, "not another_number"),
+        ("horovod", 3, HOROVODS_OWN)]
+TRAININGS = [*(("ways", *case) for case in CASES), *(("laws", *case) for case in LAWS)]
 
 
 @pytest.mark.timeout(900)

@@ -1,5 +1,6 @@
 """What every job script gives its ranks: arguments, cores, threads, GPUs, data on the node's own disk."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +17,16 @@ def test_the_readme_tells_every_script_apart():
     readme = (JOBS / "README.md").read_text()
     assert len(SCRIPTS) == 4
     assert all(f"| `{name}` |" in readme for name in [*SCRIPTS, "site.sh", "launch.sh"])
+
+
+def test_the_commands_of_the_readme_reach_the_ranks(slurm, stand_in, tmp_path):
+    """Word by word, but for the nodes of this cluster."""
+    commands = re.findall(r"^\$ sbatch (jobs/\S+) (.*)$", (ROOT / "README.md").read_text(), flags=re.M)
+    assert [script for script, _ in commands] == ["jobs/train.sbatch", "jobs/preemptible.sbatch"]
+    for script, arguments in commands:
+        (tmp_path / script).mkdir(parents=True)
+        job = slurm.submit(tmp_path / script, Path(script).name, *arguments.split(), **stand_in).succeeded()
+        assert all(note["arguments"][-len(arguments.split()):] == arguments.split() for note in job.notes())
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -1,0 +1,92 @@
+"""What only shows when the ranks do it together: sums that are right and fast, one file system, clocks."""
+
+import os
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hvd_ae.collectives.agree import broadcast_text
+from hvd_ae.collectives.engine import Engine
+from hvd_ae.doctor.findings import Finding, fault, ok, warning
+
+_SIZES = {"4 KB": 1024, "4.6 MB (model `deep`)": 1_153_712}  # float32 numbers
+_ROUNDS = 15
+
+
+def check_all_reduce(collectives: Engine, ranks_share_cores: bool) -> list[Finding]:
+    """Sums whose value a formula gives, each timed on the slowest rank."""
+    world, findings = collectives.world, []
+    for name, count in _SIZES.items():
+        own = np.full(count, world.rank + 1, np.float32)
+        times, right = [], True
+        for _ in range(_ROUNDS):
+            collectives.barrier()
+            started = time.perf_counter()
+            total = collectives.sum(own).numpy()
+            times.append(time.perf_counter() - started)
+            right &= bool(np.all(total == world.size * (world.size + 1) / 2))
+        slowest = statistics.median(collectives.maximum(np.array(times[3:])).numpy())
+        wrong = collectives.largest(0 if right else 1)
+        check, rate = "all-reduce", own.nbytes / slowest / 1e9
+        seen = f"{name} in {slowest * 1e3:.2f} ms, {rate:.2g} GB/s, through {collectives.name}"
+        if wrong:
+            findings.append(fault(check, f"{name} came out wrong", "do not train here; try --collectives mpi"))
+        elif world.nodes == 1 and slowest > 2e-3 + 20 * _copy_seconds(own):
+            cause = "more ranks than cores" if ranks_share_cores else "the machine is busy, or MPI does not use shared memory"
+            findings.append(warning(check, seen, f"slow for one node; {cause}"))
+        elif world.nodes > 1 and count > 1e6 and rate < 0.05:
+            findings.append(warning(check, seen, "slower than 1 Gbit/s; choose the fast network (jobs/site.sh), or average "
+                                    "less often (--averaging parameter)"))
+        else:
+            findings.append(ok(check, seen))
+    return findings
+
+
+def _copy_seconds(vector: np.ndarray) -> float:
+    other, started = np.empty_like(vector), time.perf_counter()
+    for _ in range(5):
+        np.copyto(other, vector)
+    return (time.perf_counter() - started) / 5
+
+
+def check_clocks(collectives: Engine) -> Finding:
+    collectives.barrier()
+    clocks = collectives.all_gather(np.array([time.time()])).numpy()
+    spread = float(clocks.max() - clocks.min())
+    if spread > 1.0:
+        return warning("clocks", f"up to {spread:.1f} s apart", "times in logs will not agree; let the nodes keep time")
+    return ok("clocks", f"within {max(spread, 0.001) * 1e3:.0f} ms")
+
+
+def check_run_dir(collectives: Engine, run_dir: str) -> list[Finding]:
+    """Whether the root can write, rename and read there, with how much space, and whether all ranks see it."""
+    world, folder, problem, free, made = collectives.world, Path(run_dir), "", 0, None
+    name = f".doctor-{os.getpid()}"
+    if world.is_root:
+        try:
+            made = next((parent for parent in [*reversed(folder.parents), folder] if not parent.exists()), None)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.partial").write_text("seen")
+            os.replace(folder / f"{name}.partial", folder / name)
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            problem = error.strerror or str(error)
+    name, problem = broadcast_text(collectives, name), broadcast_text(collectives, problem)
+    unseen = collectives.largest(-1 if problem or (folder / name).exists() else world.rank)
+    collectives.barrier()
+    if world.is_root and not problem:
+        (folder / name).unlink()
+        if made is not None:
+            shutil.rmtree(made)
+    if problem:
+        return [fault("run folder", f"{run_dir} cannot be written ({problem})", "name another with --run-dir")]
+    findings = [ok("run folder", f"{run_dir} can be written, {free / 1e9:,.1f} GB free")]
+    if world.is_root and free < 1e9:
+        findings = [warning("run folder", f"{run_dir} has {free / 1e6:,.0f} MB left", "make room, or name another --run-dir")]
+    if unseen >= 0:
+        findings.append(warning("run folder", f"rank {unseen} does not see what rank 0 writes into {run_dir}",
+                                "ways with slots of their own write checkpoints on every rank; use a shared file system"))
+    return findings

@@ -1,0 +1,193 @@
+"""The laws, proved where the user is: these ranks, this engine, this launcher; with a report to keep beside results."""
+
+import dataclasses
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hvd_ae.averaging import WAYS
+from hvd_ae.collectives.agree import broadcast_text, together
+from hvd_ae.collectives.engine import Engine
+from hvd_ae.collectives.single import SingleEngine
+from hvd_ae.collectives.start import start
+from hvd_ae.config import TrainSettings
+from hvd_ae.errors import OutOfStep, Refused
+from hvd_ae.runs.outcome import versions
+from hvd_ae.training.checkpoint import save
+from hvd_ae.training.loop import Loop
+from hvd_ae.training.position import Position
+from hvd_ae.training.prepare import Prepared, prepare
+from hvd_ae.training.resume import restore_newest
+
+# 916 training samples: no multiple of a batch, nor of most numbers of ranks
+_TRAINING = TrainSettings(data="synthetic:1018x64", model="shallow", epochs=2, batch_size=8, optimizer="sgd",
+                          learning_rate=0.5, stall_timeout=0)
+_ROUNDING = 1e-4  # of the distance that the parameters have moved
+_CLOCKED = ("adaptive",)  # what depends on the clock is no two times the same
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one law with one way."""
+
+    law: str
+    way: str
+    difference: float | None = None  # None: the law says nothing about this way here
+    tolerance: float = 0.0
+    remark: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.difference is None:
+            return "-"
+        return "holds" if self.difference <= self.tolerance else "BROKEN"
+
+
+def verify(ways: str, collectives: str | None, report: str) -> int:
+    """Check laws 1 to 4 for these ways (every rank calls it); returns 0 where all hold, else 3.
+
+    Raises:
+        Refused: an unknown way, or a report that cannot be written.
+    """
+    names = list(WAYS) if ways == "all" else [name.strip() for name in ways.split(",")]
+    for name in names:
+        dataclasses.replace(_TRAINING, averaging=name).effective()
+    engine = start(collectives)
+    folder = Path(broadcast_text(engine, together(engine, lambda: _new_folder(engine, Path(report)))))
+    findings = []
+    for name in names:
+        for finding in _check(name, engine, folder):
+            findings.append(finding)
+            if engine.world.is_root:
+                print(_line(finding), flush=True)
+    engine.barrier()
+    if engine.world.is_root:
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(report).write_text(_report(findings, engine), encoding="utf-8")
+        print(f"the report is in {report}", flush=True)
+    return 3 if any(finding.verdict == "BROKEN" for finding in findings) else 0
+
+
+def _check(name: str, engine: Engine, folder: Path) -> Iterator[Finding]:
+    """The laws that this way has to keep; one that is broken says what broke it."""
+    laws: list[tuple[str, Callable[[], Finding]]] = [
+        ("3 same bytes", lambda: _same_bytes(name, engine)), ("4 resumed", lambda: _resumed(name, engine, folder / name))]
+    if name in ("gradient", "sharded"):
+        laws.insert(0, ("1 one large batch", lambda: _one_large_batch(name, engine)))
+    if name == "parameter":
+        laws.insert(0, ("2 averaging", lambda: _averages(engine)))
+    for law, check in laws:
+        try:
+            yield check()
+        except OutOfStep as error:
+            yield Finding(law, name, float("inf"), remark=str(error).partition(":")[0])
+        except Refused as error:
+            yield Finding(law, name, remark=str(error))
+            return
+
+
+def _one_large_batch(name: str, engine: Engine) -> Finding:
+    size, batch = engine.world.size, _TRAINING.batch_size
+    ours, one = _trained(engine, averaging=name), _trained(SingleEngine(), batch_size=size * batch)
+    return Finding("1 one large batch", name, _moved_apart(ours, one, engine), _ROUNDING,
+                   f"{size} ranks x {batch} against 1 x {size * batch}")
+
+
+def _averages(engine: Engine) -> Finding:
+    ours = _trained(engine, averaging="parameter", sync_every=1, partition="shuffled")
+    theirs = _trained(engine, partition="shuffled")
+    return Finding("2 averaging", "parameter", _moved_apart(ours, theirs, engine), _ROUNDING,
+                   "SGD, parameters averaged every step, against gradients")
+
+
+def _same_bytes(name: str, engine: Engine) -> Finding:
+    way = _trained(engine, averaging=name).way
+    apart = 0.0
+    for vector in way.shared_vectors().values():
+        flat = np.ravel(vector.numpy()).astype(np.float64)
+        if flat.size:
+            apart = max(apart, float(np.max(engine.maximum(flat).numpy() - engine.minimum(flat).numpy())))
+    if not way.shared_vectors():
+        return Finding("3 same bytes", name, remark="promises nothing")
+    return Finding("3 same bytes", name, apart)
+
+
+def _resumed(name: str, engine: Engine, folder: Path) -> Finding:
+    """Stopped within the second epoch, and gone on from the checkpoint."""
+    law = "4 resumed"
+    if name in _CLOCKED:
+        return Finding(law, name, remark="depends on the clock")
+    options = {"averaging": name, "optimizer": "adam", "learning_rate": 0.01}
+    whole = _trained(engine, **options)
+    stopped = _prepared(engine, **options)
+    loop = Loop(stopped, Position(), lambda: "here" if loop.position.epoch == 1 and loop.position.step_in_epoch else None)
+    for _ in loop.run():
+        pass
+    save(stopped, loop.position, folder, keep=1)
+    stopped.way.close()
+    resumed = _prepared(engine, **options)
+    _run(resumed, restore_newest(resumed, folder).position)
+    apart = max(float(np.max(np.abs(value.numpy().astype(np.float64) - resumed.way.vectors[key].numpy()), initial=0.0))
+                for key, value in whole.way.vectors.items())
+    return Finding(law, name, float(engine.maximum(np.array([apart])).numpy()[0]), remark=f"at step {loop.position.step}")
+
+
+def _prepared(engine: Engine, **changes) -> Prepared:
+    return prepare(dataclasses.replace(_TRAINING, **changes).effective(), engine)
+
+
+def _trained(engine: Engine, **changes) -> Prepared:
+    return _run(_prepared(engine, **changes), Position())
+
+
+def _run(prepared: Prepared, position: Position) -> Prepared:
+    for _ in Loop(prepared, position).run():
+        pass
+    prepared.way.close()
+    return prepared
+
+
+def _moved_apart(ours: Prepared, theirs: Prepared, engine: Engine) -> float:
+    """The largest difference of a parameter on any rank, over the largest distance that one has moved."""
+    begun = _prepared(SingleEngine()).replica.vector.numpy()
+    first, second = ours.replica.vector.numpy(), theirs.replica.vector.numpy()
+    apart = np.max(np.abs(first - second)) / np.max(np.abs(second - begun))
+    return float(engine.maximum(np.array([apart], np.float64)).numpy()[0])
+
+
+def _new_folder(engine: Engine, report: Path) -> str:
+    """Beside the report, where all ranks can see it."""
+    if not engine.world.is_root:
+        return ""
+    try:
+        return tempfile.mkdtemp(prefix=".verify-", dir=report.parent)
+    except OSError as error:
+        raise Refused(f"report={str(report)!r} cannot be written ({error.strerror}): name a file in a folder that all ranks "
+                      "see") from None
+
+
+def _line(finding: Finding) -> str:
+    number = "" if finding.difference is None else f"{finding.difference:.1e} (at most {finding.tolerance:.0e})"
+    return f"{finding.verdict:<6}  law {finding.law:<18}  {finding.way:<13} {number:<26} {finding.remark}"
+
+
+def _report(findings: list[Finding], engine: Engine) -> str:
+    world = engine.world
+    broken = sum(finding.verdict == "BROKEN" for finding in findings)
+    rows = [f"| {f.law} | `{f.way}` | {'' if f.difference is None else f'{f.difference:.2e}'} | {f.tolerance:.0e} | "
+            f"{f.verdict} | {f.remark} |" for f in findings]
+    return "\n".join([
+        f"# {'All laws hold' if not broken else f'{broken} broken'}: {world.size} ranks on {world.nodes} node"
+        f"{'s' * (world.nodes > 1)}, collectives {engine.name}", "",
+        f"`hvd-ae verify` on {time.strftime('%Y-%m-%d %H:%M')}; data `{_TRAINING.data}`, model `{_TRAINING.model}`.", "",
+        ", ".join(f"{name} {version or 'not installed'}" for name, version in versions().items()), "",
+        "Law 1: ranks with a batch each are one process with the batches together. Law 2: SGD with parameters averaged every "
+        "step is gradient averaging. Law 3: after the last average all ranks hold the same bytes. Law 4: a stopped and "
+        "resumed run is the uninterrupted one, bit for bit. Differences in laws 1 and 2 are relative to how far the "
+        "parameters have moved.", "",
+        "| law | way | largest difference | tolerance | verdict | remark |", "|---|---|---|---|---|---|", *rows, ""])
