@@ -28,7 +28,8 @@ class Server(Way):
 
     "async": Downpour SGD (Dean et al. 2012, "Large Scale Distributed Deep Networks"). Workers read the parameters and
     leave gradients through one-sided MPI; the server applies each as it comes. The staleness of a gradient is the number
-    of updates made since its worker read the parameters. Reruns differ.
+    of updates made since its worker read the parameters, which hold its own last gradient; so one worker by itself has
+    none. Reruns differ.
 
     Slots are the server's alone. An epoch ends when every worker has used up its part, so there is no incomplete period.
     Buffers are averaged over the workers when the ranks settle, and all take over the server's parameters.
@@ -209,12 +210,12 @@ class _Asynchronous:
         """Apply `steps` gradients of every worker in the order in which they come (server)."""
         self._window.publish(self._replica.vector.numpy(), self.version)
         for _ in range(steps * self._workers):
-            _, gradient, version, rows = self._window.take()
+            worker, gradient, version, rows = self._window.take()
             self._staleness.append(self.version - version)
             if rows:
                 self._replica.update(tf.constant(gradient / np.float32(rows)))
             self.version += 1
-            self._window.publish(self._replica.vector.numpy(), self.version)
+            self._window.publish(self._replica.vector.numpy(), self.version, taken_from=worker)
 
     def measurements(self) -> dict:
         staleness, self._staleness = self._staleness, []

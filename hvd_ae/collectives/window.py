@@ -18,14 +18,15 @@ class ParameterWindow:
     """What rank 0 offers: the parameters with their version, and one mailbox for each worker (every rank makes one).
 
     A mailbox is empty, or holds one gradient with the version of the parameters it was computed from and its rows. The
-    worker fills an empty one, the server empties a full one: so every gradient is taken exactly once.
+    worker fills an empty one; the server empties it when the parameters that came of it can be seen. So every gradient is
+    taken exactly once, and what a worker fetches holds its own last one.
     """
 
     def __init__(self, communicator: MPI.Intracomm, parameters: int):
         self._rank, self._length = communicator.Get_rank(), parameters
         self._parameters = self._mail = self._flags = None  # the server's own memory
         workers = communicator.Get_size() - 1
-        is_server = self._rank == SERVER
+        is_server, self._last_taken = self._rank == SERVER, -1
         self._vectors, vectors = _allocate(communicator, np.float32, (1 + workers) * parameters if is_server else 0)
         self._states, states = _allocate(communicator, np.int64, 1 + 2 * workers if is_server else 0)
         if is_server:
@@ -37,17 +38,19 @@ class ParameterWindow:
             self._flags[0] = -1  # nothing to be seen yet
         communicator.Barrier()
 
-    def publish(self, parameters: np.ndarray, version: int) -> None:
-        """Let workers see these parameters (server)."""
+    def publish(self, parameters: np.ndarray, version: int, taken_from: int | None = None) -> None:
+        """Let workers see these parameters, and empty the mailbox of the worker whose gradient made them (server)."""
         self._vectors.Lock(SERVER, MPI.LOCK_EXCLUSIVE)
         np.copyto(self._parameters, parameters)
         self._states.Lock(SERVER, MPI.LOCK_EXCLUSIVE)
         self._flags[0] = version
+        if taken_from is not None:
+            self._flags[1 + 2 * taken_from] = 0
         self._states.Unlock(SERVER)
         self._vectors.Unlock(SERVER)
 
     def take(self) -> tuple[int, np.ndarray, int, int]:
-        """Empty a mailbox, as soon as one is full: (worker, gradient, its version, its rows) (server)."""
+        """What a mailbox holds, as soon as one is full, in turn: (worker, gradient, its version, its rows) (server)."""
         started, self.waits = time.perf_counter(), True
         taken = patiently(self._take_full)
         self._count(0, started)
@@ -60,19 +63,17 @@ class ParameterWindow:
         full = np.flatnonzero(states[:, 0])
         if not len(full):
             return None
-        worker = int(full[0])
+        worker = int(min(full, key=lambda other: (other - self._last_taken - 1) % len(states)))
+        self._last_taken = worker
         self._vectors.Lock(SERVER, MPI.LOCK_EXCLUSIVE)
         gradient = self._mail[worker].copy()
         self._vectors.Unlock(SERVER)
-        self._states.Lock(SERVER, MPI.LOCK_EXCLUSIVE)
-        self._flags[1 + 2 * worker] = 0
-        self._states.Unlock(SERVER)
         return worker, gradient, int(states[worker, 0]) - 1, int(states[worker, 1])
 
     def fetch(self) -> tuple[np.ndarray, int]:
         """The parameters as they are now, and their version, as soon as there are any (worker)."""
         started, self.waits = time.perf_counter(), True
-        patiently(lambda: self._read_state(0) >= 0)
+        patiently(lambda: self._read_state(0) >= 0 and self._read_state(1 + 2 * (self._rank - 1)) == 0)
         parameters, version = np.empty(self._length, np.float32), np.empty(1, np.int64)
         self._vectors.Lock(SERVER, MPI.LOCK_SHARED)
         self._vectors.Get(parameters, SERVER)
@@ -84,9 +85,8 @@ class ParameterWindow:
         return parameters, int(version[0])
 
     def push(self, gradient: np.ndarray, version: int, rows: int) -> None:
-        """Put a gradient into this worker's mailbox, as soon as that is empty (worker)."""
+        """Put a gradient into this worker's mailbox, which the last `fetch` found empty (worker)."""
         started, self.waits, worker = time.perf_counter(), True, self._rank - 1
-        patiently(lambda: self._read_state(1 + 2 * worker) == 0)
         self._vectors.Lock(SERVER, MPI.LOCK_SHARED)
         self._vectors.Put(gradient, SERVER, (1 + worker) * self._length)
         self._vectors.Unlock(SERVER)  # the gradient is there before the flag says so

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hvd_ae.install import needs
+from hvd_ae.install import nccl, needs
 from hvd_ae.install.edits import Edit
 from hvd_ae.install.mpi import Mpi
 from hvd_ae.install.sources import fetch, unpack
@@ -41,7 +41,7 @@ def build_wheel(mpi: Mpi, gpu: bool, changes: tuple[Edit, ...], cache: Path, tar
         say(f"compiling, 1 to 4 minutes on two cores; the result is kept for the next time; output: {log}")
         command = [sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-build-isolation"]
         command += ["--no-cache-dir", "--wheel-dir", folder, str(source)]
-        run_step("Horovod did not compile", command, log, environment(mpi, gpu, cmake))
+        run_step("Horovod did not compile", command, log, environment(mpi, gpu, cmake, Path(folder)))
         built = sorted(Path(folder).glob("horovod-*.whl"))
         if len(built) != 1:
             raise StepFailed(f"the build made {len(built)} wheels instead of one; its output is in {log}")
@@ -56,12 +56,14 @@ def _keep(built: Path, target: Path) -> Path:
     return partial.rename(target / built.name)
 
 
-def environment(mpi: Mpi, gpu: bool, cmake: Path) -> dict[str, str]:
+def environment(mpi: Mpi, gpu: bool, cmake: Path, folder: Path) -> dict[str, str]:
     """The variables of the build: this process's own, less those that would quietly change what is built."""
+    search_path = mpi.search_path
     ours = {name: value for name, value in os.environ.items() if not name.startswith("HOROVOD_")}
     if gpu:
         ours |= {name: value for name, value in os.environ.items() if name.startswith("HOROVOD_")}
-        ours["HOROVOD_GPU_OPERATIONS"] = "NCCL"
+        ours |= nccl.environment(folder)
+        search_path += f":{nccl.search_path()}"
     cores = min(len(os.sched_getaffinity(0)), 8)
     return (
         ours
@@ -70,7 +72,7 @@ def environment(mpi: Mpi, gpu: bool, cmake: Path) -> dict[str, str]:
             "HOROVOD_CMAKE": str(cmake),
             "MPI_HOME": str(mpi.home),
             "HVD_AE_MPICXX": str(mpi.compiler),
-            "HVD_AE_RPATH": mpi.search_path,
+            "HVD_AE_RPATH": search_path,
             "MAKEFLAGS": f"-j{cores}",  # instead of those that `make train` hands down for itself
         }
     )

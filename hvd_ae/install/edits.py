@@ -68,6 +68,33 @@ COMPILATION = (
     Edit("setup.py", "else 'RelWithDebInfo'", "else 'Release'"),
 )
 
+CUDA = (
+    # TensorFlow no longer exports the function that gave CUDA's own handle of a stream; the stream itself says it now.
+    Edit(
+        "horovod/tensorflow/mpi_ops.cc",
+        "GpuStreamHandle AsGpuStreamValue(Stream* stream);\n"
+        "} // namespace stream_executor\n"
+        "} // namespace gpu\n"
+        "#if TENSORFLOW_VERSION >= 2011000000\n"
+        '#include "tensorflow/compiler/xla/stream_executor/stream.h"\n'
+        "#else\n"
+        '#include "tensorflow/stream_executor/stream.h"\n'
+        "#endif // TENSORFLOW_VERSION >= 2011000000\n",
+        "}\n"
+        "}\n"
+        '#include "xla/stream_executor/stream.h"\n'
+        "namespace stream_executor {\n"
+        "namespace gpu {\n"
+        "static GpuStreamHandle AsGpuStreamValue(Stream* stream) {\n"
+        "  return static_cast<GpuStreamHandle>(stream->platform_specific_handle().stream);\n"
+        "}\n"
+        "}\n"
+        "}\n",
+    ),
+    # CUDA 13's own headers want C++17.
+    Edit("horovod/common/ops/cuda/CMakeLists.txt", "set(CMAKE_CUDA_STANDARD 11)\n", "set(CMAKE_CUDA_STANDARD 17)\n"),
+)
+
 LAUNCHER = (
     # MPICH from 4.0 on says only "HYDRA build details".
     Edit(MPI_RUN, "elif 'MPICH' in output:\n", "elif 'MPICH' in output or 'HYDRA' in output:\n"),
@@ -102,7 +129,7 @@ LAUNCHER = (
 )
 
 
-def edits(site_mpirun: Path | None) -> tuple[Edit, ...]:
+def edits(site_mpirun: Path | None, gpu: bool = False) -> tuple[Edit, ...]:
     """All changes, for a site's own `mpirun` or (None) for the one beside the Python that runs horovodrun."""
     beside_python = "quote(os.path.join(os.path.dirname(sys.executable), 'mpirun'))"
     mpirun = repr(quote(str(site_mpirun))) if site_mpirun else beside_python
@@ -111,7 +138,7 @@ def edits(site_mpirun: Path | None) -> tuple[Edit, ...]:
         "_MISSING_IMPL = 'Missing'\n",
         f"_MISSING_IMPL = 'Missing'\n\n# The mpirun of the MPI that this Horovod is linked to\n_MPIRUN = {mpirun}\n",
     )
-    return (*COMPILATION, *LAUNCHER, right_mpirun)
+    return (*COMPILATION, *(CUDA if gpu else ()), *LAUNCHER, right_mpirun)
 
 
 def digest(changes: tuple[Edit, ...]) -> str:

@@ -29,7 +29,7 @@ def install_horovod(gpu: bool = False, mpi_home: str | None = None, cache: Path 
     tensorflow = needs.tensorflow()
     mpi = find_mpi(mpi_home)
     cache = cache_folder(cache)
-    changes = edits(None if mpi.embedded else mpi.mpirun)
+    changes = edits(None if mpi.embedded else mpi.mpirun, gpu)
     folder = wheel_folder(cache, tensorflow, mpi, gpu, changes)
     say(f"Horovod {HOROVOD_VERSION} for {tensorflow} and {mpi}{', with NCCL' if gpu else ''}")
     wheel = cached_wheel(folder)
