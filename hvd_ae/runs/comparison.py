@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from hvd_ae.runs.plots import save_figure
 
@@ -98,4 +99,10 @@ def _draw(axes, good: dict, column: int, factor: float, label: str) -> None:
     axes.plot(*zip(*(ends[position] for position in front)), "ko", markersize=11, fillstyle="none",
               label="Pareto front of the ends")
     axes.set(xscale="log", yscale="log", xlabel=label)
+    for axis in (axes.xaxis, axes.yaxis):  # 20 and 50, not 2 x 10^1 over its neighbour
+        low, high = axis.get_view_interval()
+        within_decade = (1, 1.5, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5) if high < 300 * low else (1,)
+        axis.set_major_locator(LogLocator(subs=within_decade))
+        axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3, which="both")
