@@ -14,7 +14,8 @@ def main() -> int:
         print(f"benchmarks: {name!r} is not known: use one of {', '.join(NAMES)}", file=sys.stderr)
         return 2
     command = importlib.import_module(f"benchmarks.{name}")
-    return tyro.cli(command.main, config=(tyro.conf.OmitArgPrefixes,), prog=f"python -m benchmarks {name}", args=sys.argv[2:]) or 0
+    tyro.cli(command.main, config=(tyro.conf.OmitArgPrefixes,), prog=f"python -m benchmarks {name}", args=sys.argv[2:])
+    return 0
 
 
 if __name__ == "__main__":

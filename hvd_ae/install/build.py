@@ -32,8 +32,7 @@ def build_wheel(mpi: Mpi, gpu: bool, changes: tuple[Edit, ...], cache: Path, tar
     needs.compiler()
     needs.packages()
     cmake = needs.cmake()
-    if gpu:
-        needs.cuda()
+    cuda = needs.cuda() if gpu else None
     archive = fetch(cache / "sources", cache / "logs" / "fetch.log")
     with tempfile.TemporaryDirectory(prefix="hvd_ae-horovod-") as folder:
         source = unpack(archive, Path(folder), changes)
@@ -41,7 +40,7 @@ def build_wheel(mpi: Mpi, gpu: bool, changes: tuple[Edit, ...], cache: Path, tar
         say(f"compiling, 1 to 4 minutes on two cores; the result is kept for the next time; output: {log}")
         command = [sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-build-isolation"]
         command += ["--no-cache-dir", "--wheel-dir", folder, str(source)]
-        run_step("Horovod did not compile", command, log, environment(mpi, gpu, cmake, Path(folder)))
+        run_step("Horovod did not compile", command, log, environment(mpi, cuda, cmake, Path(folder)))
         built = sorted(Path(folder).glob("horovod-*.whl"))
         if len(built) != 1:
             raise StepFailed(f"the build made {len(built)} wheels instead of one; its output is in {log}")
@@ -56,13 +55,18 @@ def _keep(built: Path, target: Path) -> Path:
     return partial.rename(target / built.name)
 
 
-def environment(mpi: Mpi, gpu: bool, cmake: Path, folder: Path) -> dict[str, str]:
-    """The variables of the build: this process's own, less those that would quietly change what is built."""
+def environment(mpi: Mpi, cuda: Path | None, cmake: Path, folder: Path) -> dict[str, str]:
+    """The variables of the build: this process's own, less those that would quietly change what is built.
+
+    Args:
+        cuda: the CUDA toolkit's folder, to build for GPUs.
+        folder: for what only the build needs.
+    """
     search_path = mpi.search_path
     ours = {name: value for name, value in os.environ.items() if not name.startswith("HOROVOD_")}
-    if gpu:
+    if cuda:
         ours |= {name: value for name, value in os.environ.items() if name.startswith("HOROVOD_")}
-        ours |= nccl.environment(folder)
+        ours |= {"HOROVOD_CUDA_HOME": str(cuda), "CUDAToolkit_ROOT": str(cuda), **nccl.environment(folder)}
         search_path += f":{nccl.search_path()}"
     cores = min(len(os.sched_getaffinity(0)), 8)
     return (

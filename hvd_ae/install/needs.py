@@ -89,12 +89,19 @@ def compiler() -> None:
         raise Refused("make is missing, and Horovod is built with it (Debian, Ubuntu: apt install make)")
 
 
-def cuda() -> None:
-    """Refuse when there is no CUDA compiler to build for GPUs with.
+def cuda() -> Path:
+    """The folder of the CUDA toolkit: HOROVOD_CUDA_HOME, or that of the nvcc on the PATH.
 
     Raises:
         Refused: no nvcc.
     """
-    home = os.environ.get("HOROVOD_CUDA_HOME")
-    if not shutil.which("nvcc", path=str(Path(home) / "bin") if home else None):
+    given = os.environ.get("HOROVOD_CUDA_HOME")
+    nvcc = shutil.which("nvcc", path=str(Path(given) / "bin") if given else None)
+    if not nvcc:
         raise Refused("--gpu needs nvcc: put it on the PATH, or the CUDA toolkit's folder in HOROVOD_CUDA_HOME")
+    if given:
+        return Path(given)
+    # nvcc may be a link or a script: it says itself where its toolkit is
+    said = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, timeout=60, check=False)
+    top = re.search(r"^#\$ TOP=(.*)$", said.stderr, flags=re.M)
+    return Path(top[1].strip()).resolve() if top else Path(nvcc).resolve().parent.parent

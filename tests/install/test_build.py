@@ -24,7 +24,7 @@ def test_the_builds_variables_name_this_mpi_and_nothing_from_the_users_shell(mon
     monkeypatch.setenv("HOROVOD_WITH_GLOO", "1")
     monkeypatch.setenv("HOROVOD_GPU_OPERATIONS", "MPI")
     monkeypatch.setenv("MAKEFLAGS", " -- RANKS=3")
-    found = build.environment(MPI, False, Path("/usr/bin/cmake"), Path("/nowhere"))
+    found = build.environment(MPI, None, Path("/usr/bin/cmake"), Path("/nowhere"))
     assert "HOROVOD_WITH_GLOO" not in found
     assert "HOROVOD_GPU_OPERATIONS" not in found
     assert found["HOROVOD_WITHOUT_GLOO"] == found["HOROVOD_WITH_TENSORFLOW"] == found["HOROVOD_WITH_MPI"] == "1"
@@ -36,7 +36,8 @@ def test_the_builds_variables_name_this_mpi_and_nothing_from_the_users_shell(mon
 
 def test_gpu_builds_with_nccl_and_keeps_the_users_cuda(monkeypatch):
     monkeypatch.setenv("HOROVOD_NCCL_HOME", "/opt/nccl")
-    found = build.environment(MPI, True, Path("/usr/bin/cmake"), Path("/nowhere"))
+    found = build.environment(MPI, Path("/opt/cuda"), Path("/usr/bin/cmake"), Path("/nowhere"))
+    assert found["HOROVOD_CUDA_HOME"] == found["CUDAToolkit_ROOT"] == "/opt/cuda"
     assert found["HOROVOD_GPU_OPERATIONS"] == "NCCL"
     assert found["HOROVOD_NCCL_HOME"] == "/opt/nccl"
 
