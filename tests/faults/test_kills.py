@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.launch import HVD_AE, mpirun, ranks_of, started, succeeded
+from tests.launch import HVD_AE, mpirun, ranks_of, started, succeeded, wait_until
 
 KILLS = int(os.environ.get("HVD_AE_KILLS", "3"))
 TRAINING = ["train", "--data", "synthetic:4000x64", "--model", "shallow", "--batch-size", "16", "--resume"]
@@ -23,28 +23,35 @@ CASES = {"gradient": ["--collectives", "horovod"],
 def test_killed_ranks_cost_no_sample(tmp_path, averaging):
     """Data have labels, ranks data of their own; after all kills every epoch is the one of an uninterrupted run."""
     seeded, started_at = random.Random(f"{averaging} {KILLS}"), time.monotonic()
-    command = [HVD_AE, *TRAINING, "--averaging", averaging, *CASES[averaging], "--epochs", str(20 + 8 * KILLS)]
+    command = [HVD_AE, *TRAINING, "--averaging", averaging, *CASES[averaging], "--epochs", str(20 + 14 * KILLS)]
     succeeded(mpirun(2, *command, "--run-dir", str(tmp_path / "whole"), timeout=120 + 5 * KILLS))
-    folder, kills, in_checkpoint = tmp_path / "killed", 0, 0
-    while kills < KILLS:
+    folder, in_training, in_checkpoint = tmp_path / "killed", 0, 0
+    for kill in range(KILLS):
         with started(2, *command, "--run-dir", str(folder), log=tmp_path / "log") as job:
-            moment = time.monotonic() + seeded.uniform(2.0, 7.0)  # from the start of Python to well into training
-            while time.monotonic() < moment and job.poll() is None:
+            before = length(folder)
+            if kill % 5:  # the others while the job starts, or resumes
+                wait_until(lambda before=before: length(folder) > before, 90)
+            moment = time.monotonic() + seeded.uniform(0.0, 2.0 if kill % 5 else 6.0)
+            while time.monotonic() < moment:
                 time.sleep(0.002)
-            ranks = ranks_of(job)
-            if job.poll() is not None or not ranks:
-                break
+            in_training += length(folder) > before
             in_checkpoint += any(folder.glob("checkpoints/*.partial"))
+            ranks = ranks_of(job)
+            assert ranks and job.poll() is None, "the run has ended before it was killed: give it more epochs"
             ranks[seeded.randrange(len(ranks))].kill()
-            kills += 1
             assert job.wait(timeout=60) != 0
     succeeded(mpirun(2, *command, "--run-dir", str(folder), timeout=120 + 5 * KILLS))
     whole, killed = (epochs(tmp_path / name) for name in ("whole", "killed"))
     assert [row["samples"] for row in killed] == [3600 * (epoch + 1) for epoch in range(len(whole))]
     assert killed == whole
     assert checksum(folder) == checksum(tmp_path / "whole")
-    print(f"{averaging}: {kills} kills, {in_checkpoint} of them while a checkpoint was being written, "
+    print(f"{averaging}: {KILLS} kills, {in_training} of them in training, {in_checkpoint} while a checkpoint was written, "
           f"{len(whole)} epochs in {time.monotonic() - started_at:.0f} s: no sample lost or repeated, same final parameters")
+
+
+def length(folder) -> int:
+    metrics = folder / "metrics.jsonl"
+    return metrics.stat().st_size if metrics.exists() else 0
 
 
 def epochs(folder) -> list[dict]:
