@@ -169,6 +169,27 @@ def test_law_4_another_number_of_ranks_repeats_and_loses_no_sample(collectives, 
         assert report.val_mse == pytest.approx(expected[1].val_mse, rel=1e-5)
 
 
+def test_parts_of_slots_are_put_together_for_another_number_of_ranks(collectives, tmp_path_factory, monkeypatch):
+    """`sharded` gone on from by fewer ranks stays what `gradient` is, which has its slots in one piece."""
+    monkeypatch.setattr(pace, "_STEPS_PER_CALL", 1)
+    fewer, ends = collectives.world.size - 1, []
+    if not fewer:
+        pytest.skip("needs more ranks")
+    groups = collectives.split([list(range(fewer)), [fewer]])
+    for averaging in ("gradient", "sharded"):
+        folder = shared_folder(collectives, tmp_path_factory)
+        changes = {"averaging": averaging, "optimizer": "adam", "learning_rate": 0.01}
+        stopped_at(5, folder, collectives, changes)
+        if collectives.world.rank < fewer:
+            resumed = prepare(settings(**changes), groups)
+            for _ in Loop(resumed, restore_newest(resumed, folder).position).run():
+                pass
+            ends.append(parameters(resumed))
+        collectives.barrier()
+    if ends:
+        np.testing.assert_allclose(ends[0], ends[1], atol=2e-5)
+
+
 def stopped_at(step, folder, collectives, changes):
     """Go on from the folder's newest checkpoint up to this step of the run, as if a signal had come, and save."""
     prepared = prepare(settings(**changes), collectives)
