@@ -1,9 +1,9 @@
 """Autoencoders, or any Keras model, trained on MPI ranks that average one flat vector, proved to be in step."""
 
 from hvd_ae.config import TrainSettings
-from hvd_ae.errors import OutOfStep, Refused
+from hvd_ae.errors import NotWritten, OutOfStep, Refused, Stopped
 
-__all__ = ["OutOfStep", "Refused", "Result", "TrainSettings", "start", "train"]
+__all__ = ["NotWritten", "OutOfStep", "Refused", "Result", "Stopped", "TrainSettings", "start", "train"]
 
 
 def __getattr__(name: str):

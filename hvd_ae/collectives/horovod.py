@@ -13,7 +13,8 @@ os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")
 
 import horovod.tensorflow as hvd
 
-from hvd_ae.collectives.mpi import MPIEngine, find_world, group_of
+from hvd_ae.collectives.mpi import MPIEngine, group_of
+from hvd_ae.collectives.nodes import find_world
 from hvd_ae.errors import Refused
 from hvd_ae.world import World
 

@@ -1,6 +1,5 @@
 """Collectives through mpi4py on the vector's own memory, added up in rank order, so that reruns agree bit for bit."""
 
-import os
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mpi4py import MPI
 
 from hvd_ae.collectives.engine import Engine, Traffic, part_sizes
 from hvd_ae.collectives.messages import Messages
+from hvd_ae.collectives.nodes import find_world, numbers_of_all
 from hvd_ae.collectives.watchdog import Watchdog, end_all_ranks
 from hvd_ae.collectives.window import ParameterWindow
 from hvd_ae.world import World
@@ -123,7 +123,7 @@ class MPIEngine(Engine):
         return self._on_numpy(self._gather, part, [None])
 
     def _gather(self, part: np.ndarray) -> np.ndarray:
-        sizes = _numbers_of_all(self.communicator, [part.size])[:, 0].tolist()
+        sizes = numbers_of_all(self.communicator, [part.size])[:, 0].tolist()
         gathered = aligned_empty(sum(sizes), part.dtype)
         self.communicator.Allgatherv(part, [gathered, sizes])
         return gathered
@@ -218,37 +218,3 @@ def _as_bytes(vector: np.ndarray) -> list:
 
 def group_of(rank: int, groups: list[list[int]]) -> int:
     return next(position for position, group in enumerate(groups) if rank in group)
-
-
-def find_world(communicator: MPI.Intracomm) -> World:
-    """This process's place, nodes being counted in the order of their first ranks (every rank calls it)."""
-    node_communicator = communicator.Split_type(MPI.COMM_TYPE_SHARED)
-    first_rank = int(_numbers_of_all(node_communicator, [communicator.rank])[0, 0])
-    first_ranks = _numbers_of_all(communicator, [first_rank])[:, 0].tolist()
-    world = World(
-        rank=communicator.rank,
-        size=communicator.size,
-        local_rank=node_communicator.rank,
-        local_size=node_communicator.size,
-        node=sorted(set(first_ranks)).index(first_ranks[communicator.rank]),
-        nodes=len(set(first_ranks)),
-    )
-    node_communicator.Free()
-    return world
-
-
-def affinities_on_node(communicator: MPI.Intracomm) -> list[set[int]]:
-    """The cores that each rank of this node may use (every rank calls it)."""
-    node_communicator = communicator.Split_type(MPI.COMM_TYPE_SHARED)
-    own = os.sched_getaffinity(0)
-    most = int(_numbers_of_all(node_communicator, [len(own)]).max())
-    padded = _numbers_of_all(node_communicator, [*sorted(own), *[-1] * (most - len(own))])
-    node_communicator.Free()
-    return [set(row[row >= 0].tolist()) for row in padded]
-
-
-def _numbers_of_all(communicator: MPI.Intracomm, own: list[int]) -> np.ndarray:
-    """int64 (ranks, numbers): every rank gives as many. As plain memory: mpi4py's own lists would be pickled."""
-    numbers = np.empty((communicator.size, len(own)), np.int64)
-    communicator.Allgather(np.array(own, np.int64), numbers)
-    return numbers

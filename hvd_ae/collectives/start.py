@@ -51,7 +51,8 @@ def _start_mpi(name: str, launch: Launch, threads: int | None) -> Engine:
     _require("mpi4py", name)
     from mpi4py import MPI
 
-    from hvd_ae.collectives.mpi import MPIEngine, affinities_on_node, find_world
+    from hvd_ae.collectives.mpi import MPIEngine
+    from hvd_ae.collectives.nodes import affinities_on_node, find_world
 
     world = find_world(MPI.COMM_WORLD)
     check_launch(launch, world, name)
