@@ -1,0 +1,86 @@
+"""Rows of results: one JSON line a measurement, with all that is needed to read it years later."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).with_name("results")
+_PACKAGES = ("hvd_ae", "tensorflow", "keras", "numpy", "mpi4py", "mpich", "horovod", "torch")
+
+
+def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RESULTS) -> list[dict]:
+    """Append rows to RESULTS/BENCHMARK.jsonl, each with date, commit, versions, hardware and settings.
+
+    Rows of one call are one run: numbers are compared within a run only. None stands for what was not measured.
+
+    Raises:
+        ValueError: a number is not finite, which JSON cannot hold.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    rows = [{**row, "settings": settings, **provenance()} for row in rows]
+    lines = [json.dumps(row, allow_nan=False, default=str) + "\n" for row in rows]
+    with open(results / f"{benchmark}.jsonl", "a", encoding="utf-8") as file:
+        file.write("".join(lines))
+    return rows
+
+
+def read(benchmark: str, results: Path = RESULTS) -> list[dict]:
+    """All rows in the order they were measured; none where it was never measured."""
+    path = results / f"{benchmark}.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def latest(rows: list[dict]) -> list[dict]:
+    """The rows of the newest run."""
+    newest = max((row["run"] for row in rows), default=None)
+    return [row for row in rows if row["run"] == newest]
+
+
+def runs(rows: list[dict]) -> list[list[dict]]:
+    """The rows of each run, the newest run first."""
+    return [[row for row in rows if row["run"] == run] for run in sorted({row["run"] for row in rows}, reverse=True)]
+
+
+def spread(values: list[float]) -> dict:
+    """Median, lower and upper quartile, and the values themselves; None where nothing was measured."""
+    if not values:
+        return {"median": None, "low": None, "high": None, "values": []}
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {"median": median, "low": low, "high": high, "values": values}
+
+
+def provenance() -> dict:
+    described = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True,
+                               text=True, check=False).stdout.strip()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "run": _STARTED, "commit": described or None, "versions": _versions(), "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)), "memory_bytes": memory, "python": platform.python_version(),
+        "load_before": _LOAD,
+    }
+
+
+# Of this process: one benchmark is one process, so its rows share them. A load above 0 means that others were at work.
+_STARTED = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+_LOAD = round(os.getloadavg()[0], 1)
+
+
+def _versions() -> dict[str, str | None]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _cpu() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), platform.machine())
