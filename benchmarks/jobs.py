@@ -90,7 +90,13 @@ class Trained:
 
     @property
     def communication_share(self) -> float:
-        return self.summary["communication_seconds"] / self.summary["seconds"]
+        """Of a step's time, a mean over ranks; the time in which TensorFlow traces the graph is no step's."""
+        return self.summary["communication_seconds"] / self.summary["samples"] * self.rate
+
+    @property
+    def bytes_sent_per_step(self) -> float:
+        """By a rank, a mean over ranks."""
+        return self.summary["bytes_sent_per_rank"] / self.summary["steps"]
 
 
 def train(ranks: int, *flags, launch=mpirun, timeout: float = 600, cores: int | None = None, **environment: str) -> Trained:

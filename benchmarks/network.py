@@ -52,7 +52,7 @@ def main(settings: Network) -> int:
     return 0
 
 
-_NOTHING = {"communication_share": None, "bytes_sent_per_rank_and_step": None, "val_mse": None, "bits_per_second": None}
+_NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "val_mse": None, "bits_per_second": None}
 
 
 def _on(hosts: link.Link, speed: str, names: list[str], data: str, steps: int, rounds: int) -> list[dict]:
@@ -76,8 +76,9 @@ def _turn(hosts: link.Link, speed: str, way: str, data: str, steps: int, extra: 
     trained = jobs.train(2, "--data", data, "--model", "deep", "--threads", 1, "--epochs", 1000, "--steps",
                          ways.steps_for(way, steps), *ways.flags(way), launch=hosts.mpirun, **link.ENVIRONMENT)
     extra[way] = {"communication_share": trained.communication_share,
-                  "bytes_sent_per_rank_and_step": trained.summary["bytes_sent_per_rank"] / trained.summary["steps"]}
-    print(f"{speed:<11} {way:<15} {trained.rate:>9,.0f} samples/s, {trained.communication_share:.0%} communicating", flush=True)
+                  "bytes_sent_per_step": trained.bytes_sent_per_step}
+    print(f"{speed:<11} {way:<15} {trained.rate:>9,.0f} samples/s, {trained.communication_share:.0%} communicating",
+          flush=True)
     return trained.rate
 
 
@@ -85,7 +86,8 @@ def _quality(way: str, data: str, epochs: int) -> dict:
     """The validation error at the end of a training, without the link."""
     row = {"link": None, "way": way, "data": data, **_NOTHING, "epochs": epochs, **rows.spread([]), "reason": None}
     try:
-        row["val_mse"] = jobs.train(2, "--data", data, "--model", "deep", "--epochs", epochs, *ways.flags(way)).summary["val_mse"]
+        trained = jobs.train(2, "--data", data, "--model", "deep", "--epochs", epochs, *ways.flags(way))
+        row["val_mse"] = trained.summary["val_mse"]
     except jobs.JobFailed as failure:
         row["reason"] = str(failure)
     print(f"{way}: val_mse {row['val_mse']} after {epochs} epochs", flush=True)

@@ -66,7 +66,7 @@ def points(settings: Scaling) -> list[Point]:
     return [*found, Point("strong", "gradient", 1, total, cores, cores)]
 
 
-_NOTHING = {"communication_share": None, "bytes_sent_per_rank_and_step": None, "peak_bytes": None, "engine": None}
+_NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "peak_bytes": None, "engine": None}
 
 
 def _turn(point: Point, data: str, steps: int, extra: dict) -> float:
@@ -76,7 +76,7 @@ def _turn(point: Point, data: str, steps: int, extra: dict) -> float:
                          point.threads, "--epochs", 1000, "--steps", steps, *ways.flags(point.way), cores=point.cores)
     extra[str(point)] = {
         "communication_share": trained.communication_share,
-        "bytes_sent_per_rank_and_step": trained.summary["bytes_sent_per_rank"] / trained.summary["steps"],
+        "bytes_sent_per_step": trained.bytes_sent_per_step,
         "peak_bytes": max((seen["peak"] for seen in trained.memory.values()), default=None),
         "engine": trained.summary["collectives"],
     }

@@ -17,9 +17,8 @@ def period(name: str) -> int:
 
 
 def steps_for(name: str, at_least: int) -> int:
-    """Whole periods, and one step that is traced and not timed, so that every timed step pays its part of an average."""
-    whole = period(name)
-    return 1 + -(-at_least // whole) * whole
+    """Whole periods: fewer steps would pay too little for averages, more would be followed by one that nobody times."""
+    return -(-at_least // period(name)) * period(name)
 
 
 def names(ways: str) -> Iterable[str]:
