@@ -1,7 +1,7 @@
 """Contestants in turn, round after round, so that a machine whose speed changes treats them alike."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ class Outcome:
     reason: str | None = None  # why there is no number
 
 
-def alternate(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Outcome]:
+def alternate(contestants: Mapping[Hashable, Callable[[], float]], rounds: int) -> dict[Hashable, Outcome]:
     """Each contestant's number in each round; every round begins with the next one, so that none is always first.
 
     A contestant that raises `JobFailed` loses what it has, and its outcome says why.

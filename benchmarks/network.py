@@ -40,13 +40,11 @@ def main(settings: Network) -> int:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         try:
             with link.two_hosts(Path(folder)) as hosts:
-                for speed, bits in _RATES.items():
-                    hosts.hold(bits)
-                    found += _on(hosts, speed, names, data, steps, rounds)
+                found += _on(hosts, names, data, steps, rounds)
         except jobs.JobFailed as failure:
             print(f"network: {failure}")
             found += [{"link": speed, "way": name, "reason": str(failure), **_NOTHING, **rows.spread([])}
-                      for speed in _RATES for name in names if not any(row["link"] == speed for row in found)]
+                      for speed in _RATES for name in names]
     found += [_quality(way, data, epochs) for way in ("gradient", "parameter H=64") if epochs]
     rows.append("network", found, asdict(settings), settings.results)
     return 0
@@ -55,16 +53,21 @@ def main(settings: Network) -> int:
 _NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "val_mse": None, "bits_per_second": None}
 
 
-def _on(hosts: link.Link, speed: str, names: list[str], data: str, steps: int, rounds: int) -> list[dict]:
-    extra: dict[str, dict] = {}
-    turns = {name: partial(_turn, hosts, speed, name, data, steps, extra) for name in names}
-    outcomes = alternate({_BARE: partial(_bare, hosts, speed), **turns}, rounds)
-    return [{"link": speed, "way": name, "data": data, "reason": outcome.reason, **_NOTHING, **extra.get(name, {}),
-             "bits_per_second": _RATES[speed], **rows.spread(outcome.values)} for name, outcome in outcomes.items()]
+def _on(hosts: link.Link, names: list[str], data: str, steps: int, rounds: int) -> list[dict]:
+    """Ways take turns, and so do links: what is compared is one way on several of them."""
+    extra: dict[tuple, dict] = {}
+    turns = {}
+    for speed in _RATES:
+        turns[speed, _BARE] = partial(_bare, hosts, speed)
+        turns |= {(speed, name): partial(_turn, hosts, speed, name, data, steps, extra) for name in names}
+    outcomes = alternate(turns, rounds)
+    return [{"link": speed, "way": name, "data": data, "reason": outcome.reason, **_NOTHING, **extra.get((speed, name), {}),
+             "bits_per_second": _RATES[speed], **rows.spread(outcome.values)} for (speed, name), outcome in outcomes.items()]
 
 
 def _bare(hosts: link.Link, speed: str) -> float:
     """Seconds of one bare all-reduce of the deep model's vector."""
+    hosts.hold(_RATES[speed])
     ended = jobs.run(hosts.mpirun(2, *jobs.module("benchmarks.network_ranks", DEEP)), timeout=120, **link.ENVIRONMENT)
     seconds = ended.rows[0]["seconds"]
     print(f"{speed:<11} {_BARE:<15} {seconds * 1e3:>9,.1f} ms", flush=True)
@@ -73,10 +76,11 @@ def _bare(hosts: link.Link, speed: str) -> float:
 
 def _turn(hosts: link.Link, speed: str, way: str, data: str, steps: int, extra: dict) -> float:
     """Samples per second of both ranks; what else the last turn showed goes into `extra`."""
+    hosts.hold(_RATES[speed])
     trained = jobs.train(2, "--data", data, "--model", "deep", "--threads", 1, "--epochs", 1000, "--steps",
                          ways.steps_for(way, steps), *ways.flags(way), launch=hosts.mpirun, **link.ENVIRONMENT)
-    extra[way] = {"communication_share": trained.communication_share,
-                  "bytes_sent_per_step": trained.bytes_sent_per_step}
+    extra[speed, way] = {"communication_share": trained.communication_share,
+                         "bytes_sent_per_step": trained.bytes_sent_per_step}
     print(f"{speed:<11} {way:<15} {trained.rate:>9,.0f} samples/s, {trained.communication_share:.0%} communicating",
           flush=True)
     return trained.rate

@@ -12,7 +12,9 @@ from benchmarks.targets import judge
 
 _STYLE = ("body{font:15px/1.4 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
           "td,th{padding:.15em .7em;text-align:left;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}"
-          "img{max-width:100%}.about{color:#555}.met{color:#176117}.missed{color:#a01010}")
+          "td,th{white-space:nowrap}.text{white-space:normal}img{max-width:100%}.about{color:#555}"
+          ".met{color:#176117}.missed{color:#a01010}")
+_WIDE = 30  # letters; longer text may be broken
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def _page(verdicts: Table, tables: dict[str, Table], newest: dict[str, list[dict
 
 def _html(table: Table) -> str:
     def cell(text: str) -> str:
-        kind = f" class={text}" if text in ("met", "missed") else ""
-        return f"<td{kind}>{html.escape(text.replace('`', ''))}</td>"
+        kind = text if text in ("met", "missed") else "text" if len(text) > _WIDE else ""
+        return f"<td class='{kind}'>{html.escape(text.replace('`', ''))}</td>"
 
     head, *body = table
     lines = ["<tr>" + "".join(f"<th>{html.escape(text)}</th>" for text in head) + "</tr>"]

@@ -61,7 +61,7 @@ def _is_training(row: dict) -> bool:
 def allreduce(rows: list[dict]) -> Table:
     return [["bytes", "contestant", "us", "quartiles", "algorithm GB/s", "bus GB/s", "wrong"]] + [
         [number(row["bytes"]) + " (`deep`)" * (row["bytes"] == DEEP), row["contestant"], number(row["median"], ",.1f", 1e6),
-         spread(row, ",.1f", 1e6), number(row["algorithm_gb_s"], ".2f"), number(row["bus_gb_s"], ".2f"), number(row["wrong"])]
+         spread(row, ",.1f", 1e6), number(row["algorithm_gb_s"], ".3g"), number(row["bus_gb_s"], ".3g"), number(row["wrong"])]
         for row in rows if row["contestant"]]
 
 

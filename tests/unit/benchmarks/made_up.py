@@ -2,7 +2,8 @@
 
 ABOUT = {
     "run": "2026-01-02T03:04:05+0000", "commit": "abc1234", "versions": {"tensorflow": "2.21.0", "torch": None},
-    "cpu": "a CPU", "cores": 2, "memory_bytes": 2**34, "python": "3.11.2", "load_before": 0.1, "settings": {"short": True}, "reason": None,
+    "cpu": "a CPU", "cores": 2, "memory_bytes": 2**34, "python": "3.11.2", "load_before": 0.1,
+    "settings": {"short": True}, "reason": None,
 }
 
 

@@ -40,8 +40,7 @@ def test_tables_pictures_and_a_page_from_rows_alone(tmp_path):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ended = report(tmp_path)
     assert ended.returncode == 0, ended.stderr
-    line = "| 1 | `gradient` or `sharded` over the best peer, samples/s | 1.3 | at least 1.25 | met | 2026-01-02 03:04, short |"
-    assert line in ended.stdout
+    assert "over the best peer, samples/s | 1.3 | at least 1.25 | met | 2026-01-02 03:04, short |" in ended.stdout
     assert "not measured" in ended.stdout and "missed" in ended.stdout
     markdown, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
     assert "torch is not installed" in markdown  # what is missing says why, and is no 0
