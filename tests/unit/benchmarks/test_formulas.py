@@ -99,9 +99,10 @@ def test_a_job_has_no_more_cores_than_it_is_given():
 
 
 def test_memory_of_ranks_below_a_launcher():
-    """A shell that starts two ranks; the memory that rank 1 has allocated is seen."""
+    """Two ranks below a proxy below a launcher, as with mpirun; the memory that rank 1 has allocated is seen."""
     rank = f"{sys.executable} -c \"import time; held = bytearray({64 << 20}); time.sleep(30)\""
-    launcher = subprocess.Popen(["/bin/sh", "-c", f"PMI_RANK=0 sleep 30 & PMI_RANK=1 {rank} & wait"], start_new_session=True)
+    proxy = f"PMI_RANK=0 sleep 30 & PMI_RANK=1 {rank} & wait"
+    launcher = subprocess.Popen(["/bin/sh", "-c", f"/bin/sh -c '{proxy}'; true"], start_new_session=True)
     try:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
