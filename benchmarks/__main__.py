@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 
 import tyro
@@ -17,6 +18,7 @@ def main() -> int:
         print(f"benchmarks: {name!r} is not known: use one of {', '.join(NAMES)}", file=sys.stderr)
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what was set up is taken down
     benchmark = importlib.import_module(f"benchmarks.{_MODULES.get(name, name)}")
     return tyro.cli(benchmark.main, prog=f"python -m benchmarks {name}", args=sys.argv[2:],
                     config=(tyro.conf.OmitArgPrefixes,))

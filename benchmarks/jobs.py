@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +69,20 @@ def run(command: Sequence[str], timeout: float = 600, cores: int | None = None, 
         raise JobFailed(f"it did not end within {timeout:.0f} s") from None
     finally:
         watch.stop()
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        _end(process)
     if process.returncode:
         raise JobFailed(f"it exited with {process.returncode}: {_last_line(errors or output)}")
     rows = [json.loads(line.removeprefix("ROW ")) for line in output.splitlines() if line.startswith("ROW ")]
     return Ended(output, rows, watch.seen)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a job that still runs: launchers are asked first, since they know of ranks that no signal of ours reaches."""
+    for ask in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, ask)
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=10)
 
 
 @dataclass(frozen=True)
@@ -122,4 +130,7 @@ def _last_line(text: str) -> str:
     """The line that most likely says what went wrong, without what launchers add below it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "Error" in line or line.startswith("hvd-ae:")]
-    return (errors or lines or ["it said nothing"])[-1][:300]
+    line = (errors or lines or ["it said nothing"])[-1]
+    for folder in (sys.prefix, str(ROOT)):  # rows are kept, and where this machine has its files is nobody's business
+        line = line.replace(f"{folder}/", "")
+    return line[:300]

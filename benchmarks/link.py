@@ -19,8 +19,8 @@ class Link:
     """Two namespaces and the ends of the cable between them."""
 
     def __init__(self, folder: Path):
-        self.hosts = [f"ae{os.getpid()}{end}" for end in "ab"]
-        self._cables = [f"{host}-0"[-15:] for host in self.hosts]
+        self.hosts = [f"hvdae{os.getpid()}{end}" for end in "ab"]
+        self._cables = [f"{host}-0" for host in self.hosts]
         self._script = folder / "enter-host"
 
     def set_up(self) -> None:

@@ -14,7 +14,7 @@ RESULTS = Path(__file__).with_name("results")
 _PACKAGES = ("hvd_ae", "tensorflow", "keras", "numpy", "mpi4py", "mpich", "horovod", "torch")
 
 
-def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RESULTS) -> list[dict]:
+def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RESULTS) -> None:
     """Append rows to RESULTS/BENCHMARK.jsonl, each with date, commit, versions, hardware and settings.
 
     Rows of one call are one run: numbers are compared within a run only. None stands for what was not measured.
@@ -23,11 +23,10 @@ def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RES
         ValueError: a number is not finite, which JSON cannot hold.
     """
     results.mkdir(parents=True, exist_ok=True)
-    rows = [{**row, "settings": settings, **provenance()} for row in rows]
-    lines = [json.dumps(row, allow_nan=False, default=str) + "\n" for row in rows]
+    about = {"settings": {name: value for name, value in settings.items() if not isinstance(value, Path)}, **provenance()}
+    lines = [json.dumps({**row, **about}, allow_nan=False) + "\n" for row in rows]
     with open(results / f"{benchmark}.jsonl", "a", encoding="utf-8") as file:
         file.write("".join(lines))
-    return rows
 
 
 def read(benchmark: str, results: Path = RESULTS) -> list[dict]:
@@ -56,11 +55,9 @@ def spread(values: list[float]) -> dict:
 
 
 def provenance() -> dict:
-    described = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True,
-                               text=True, check=False).stdout.strip()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "run": _STARTED, "commit": described or None, "versions": _versions(), "cpu": _cpu(),
+        "run": _STARTED, "commit": _commit(), "versions": _versions(), "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)), "memory_bytes": memory, "python": platform.python_version(),
         "load_before": _LOAD,
     }
@@ -69,6 +66,15 @@ def provenance() -> dict:
 # Of this process: one benchmark is one process, so its rows share them. A load above 0 means that others were at work.
 _STARTED = time.strftime("%Y-%m-%dT%H:%M:%S%z")
 _LOAD = round(os.getloadavg()[0], 1)
+
+
+def _commit() -> str | None:
+    """Short, with -dirty where files that could change a number have changed; None outside of a repository."""
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!*.md")
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "") or None
 
 
 def _versions() -> dict[str, str | None]:
