@@ -78,7 +78,7 @@ def _refuse_what_does_not_fit(path: Path, ranks: int) -> None:
     with open("/proc/meminfo", encoding="utf-8") as file:
         available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
     if needed > 0.9 * available:
-        raise jobs.JobFailed(f"it would take about {needed / 1e9:.0f} GB of memory, of which {available / 1e9:.0f} are available")
+        raise jobs.JobFailed(f"it needs about {needed / 1e9:.0f} GB of memory, of which {available / 1e9:.0f} are available")
 
 
 def _turn(name: str, path: Path, ranks: int, steps: int, seen: dict) -> float:
