@@ -27,7 +27,7 @@ class Network:
     epochs: int = 10
     """Of the trainings that show what H=64 costs in validation error; the link does not matter to it. 0: none."""
     short: bool = False
-    """gradient and parameter H=64, 24 and 64 steps, 2 rounds, no trainings to the end."""
+    """gradient and parameter H=64, 24 and 64 steps, one round, no trainings to the end."""
     results: Path = rows.RESULTS
     """Folder of the rows."""
 
@@ -35,7 +35,7 @@ class Network:
 def main(settings: Network) -> int:
     """Build the hosts, let the ways take turns on each link, take the hosts down."""
     names = ["gradient", "parameter H=64"] if settings.short else list(ways.names(settings.ways))
-    rounds, steps, epochs = (2, 24, 0) if settings.short else (settings.rounds, settings.steps, settings.epochs)
+    rounds, steps, epochs = (1, 24, 0) if settings.short else (settings.rounds, settings.steps, settings.epochs)
     data, found = data_name(), []
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         try:
