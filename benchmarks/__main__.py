@@ -7,6 +7,8 @@ import sys
 
 import tyro
 
+from benchmarks import rows
+
 # in the order in which `make bench` runs them
 NAMES = ("allreduce", "step", "peers", "scaling", "network", "startup", "memory", "report")
 _MODULES = {"peers": "peers.side_by_side"}
@@ -20,6 +22,7 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what was set up is taken down
     benchmark = importlib.import_module(f"benchmarks.{_MODULES.get(name, name)}")
+    rows.provenance()  # now, since load and commit may change meanwhile
     return tyro.cli(benchmark.main, prog=f"python -m benchmarks {name}", args=sys.argv[2:],
                     config=(tyro.conf.OmitArgPrefixes,))
 

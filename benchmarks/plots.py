@@ -89,7 +89,8 @@ def memory(axes: Axes, rows: list[dict]) -> None:
     axes.barh(names, [row["peak"] / 1e9 for row in measured], color="tab:gray", label="peak resident size")
     axes.barh(names, [row["anonymous"] / 1e9 for row in measured], height=0.4, label="of it allocated (anonymous)")
     axes.invert_yaxis()
-    axes.legend()
+    axes.set_xlim(right=1.5 * max((row["peak"] / 1e9 for row in measured), default=1.0))  # room for the legend
+    axes.legend(loc="upper right")
     size = max((row["data_bytes"] for row in rows), default=0)
     axes.set(xlabel="GB, the rank that has most", title=f"Memory with {size / 1e9:.1f} GB of data")
 

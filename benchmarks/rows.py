@@ -3,9 +3,11 @@
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import time
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,7 +19,7 @@ _PACKAGES = ("hvd_ae", "tensorflow", "keras", "numpy", "mpi4py", "mpich", "horov
 def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RESULTS) -> None:
     """Append rows to RESULTS/BENCHMARK.jsonl, each with date, commit, versions, hardware and settings.
 
-    Rows of one call are one run: numbers are compared within a run only. None stands for what was not measured.
+    Rows of one process are one run: numbers are compared within a run only. None stands for what was not measured.
 
     Raises:
         ValueError: a number is not finite, which JSON cannot hold.
@@ -54,18 +56,15 @@ def spread(values: list[float]) -> dict:
     return {"median": median, "low": low, "high": high, "values": values}
 
 
+@cache
 def provenance() -> dict:
+    """What a benchmark runs on; of the moment when it is first asked, which should be before anything is measured."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "run": _STARTED, "commit": _commit(), "versions": _versions(), "cpu": _cpu(),
+        "run": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "commit": _commit(), "versions": _versions(), "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)), "memory_bytes": memory, "python": platform.python_version(),
-        "load_before": _LOAD,
+        "load_before": round(os.getloadavg()[0], 1),  # above 0 others were at work
     }
-
-
-# Of this process: one benchmark is one process, so its rows share them. A load above 0 means that others were at work.
-_STARTED = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-_LOAD = round(os.getloadavg()[0], 1)
 
 
 def _commit() -> str | None:
@@ -73,6 +72,8 @@ def _commit() -> str | None:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
+    if shutil.which("git") is None:
+        return None
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!*.md")
     return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "") or None
 
