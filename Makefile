@@ -14,13 +14,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
-.PHONY: help setup train test soak test-gpu-build lint clean
+.PHONY: help setup train test soak bench test-gpu-build lint clean
 
 help:
 	@echo 'make train   set up, then train on two MPI ranks; the pictures are in the folder named at the end (ARGS="--epochs 5" changes the run)'
 	@echo 'make test    set up, then run the whole test suite'
 	@echo 'make soak    the tests of faults with two hundred kills; half an hour and more'
 	@echo 'make test-gpu-build   whether Horovod still compiles with NCCL; needs nvcc, and no GPU'
+	@echo 'make bench   a short version of every benchmark, and which targets were met; ten minutes of a machine with nothing else to do'
 	@echo 'make setup   only make the environment in .venv and build Horovod for it (minutes the first time)'
 	@echo 'make lint    ruff, and shellcheck where it is installed'
 	@echo 'make clean   remove .venv and what Python left behind; runs/ stays, and the built Horovod in the cache too'
@@ -45,6 +46,12 @@ soak: $(STAMP)
 # Downloads more than a gigabyte, and compiles for GPUs; no GPU is needed, but nvcc is.
 test-gpu-build: $(STAMP)
 	timeout 3000 python -m pytest tests/gpu_build
+
+# What a benchmark cannot measure here it says, and the others go on.
+BENCHMARKS ?= startup allreduce step peers scaling network memory
+bench: $(STAMP)
+	for name in $(BENCHMARKS); do timeout 600 python -m benchmarks $$name --short || echo "$$name: not all of it was measured"; done
+	python -m benchmarks report
 
 lint: $(STAMP)
 	ruff check .

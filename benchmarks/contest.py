@@ -1,0 +1,49 @@
+"""Contestants in turn, round after round, so that a machine whose speed changes treats them alike."""
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks.jobs import JobFailed
+
+
+@dataclass
+class Outcome:
+    """What a contestant's rounds gave; after a failure it has no further turn."""
+
+    values: list[float] = field(default_factory=list)
+    reason: str | None = None  # why there is no number
+
+
+def alternate(contestants: Mapping[Hashable, Callable[[], float]], rounds: int) -> dict[Hashable, Outcome]:
+    """Each contestant's number in each round; every round begins with the next one, so that none is always first.
+
+    A contestant that raises `JobFailed` loses what it has, and its outcome says why.
+    """
+    names = list(contestants)
+    outcomes = {name: Outcome() for name in names}
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            if outcomes[name].reason is not None:
+                continue
+            try:
+                outcomes[name].values.append(contestants[name]())
+            except JobFailed as failure:
+                outcomes[name] = Outcome(reason=str(failure))
+    return outcomes
+
+
+def slowest(collectives, run: Callable[[], object]) -> float:
+    """Seconds from a barrier to the end of `run` on the slowest rank, the same on all; every rank calls it.
+
+    Args:
+        collectives: an engine of hvd_ae, or anything with its `barrier` and `maximum`.
+    """
+    collectives.barrier()
+    started = time.perf_counter()
+    run()
+    own = np.array([time.perf_counter() - started])
+    return float(np.asarray(collectives.maximum(own))[0])

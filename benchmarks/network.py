@@ -1,0 +1,98 @@
+"""Two hosts joined by a link of known speed: where averaging less often, or fewer bits of a number, pays."""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks import jobs, link, rows, ways
+from benchmarks.allreduce import DEEP
+from benchmarks.contest import alternate
+from benchmarks.data import data_name
+
+_RATES = {"unlimited": None, "1 Gbit/s": 1_000_000_000, "100 Mbit/s": 100_000_000}
+_BARE = "MPI_Allreduce"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What to measure."""
+
+    ways: str = "gradient,gradient:fp16,gradient:bf16,sharded,parameter H=4,parameter H=16,parameter H=64,parameter H=256"
+    """Ways of averaging, with commas between them, each with its compression or period where it has one."""
+    steps: int = 128
+    """Timed in each turn, rounded up to whole periods."""
+    rounds: int = 3
+    """Times that each way has its turn on each link."""
+    epochs: int = 10
+    """Of the trainings that show what H=64 costs in validation error; the link does not matter to it. 0: none."""
+    short: bool = False
+    """gradient and parameter H=64, 24 and 64 steps, one round, no trainings to the end."""
+    results: Path = rows.RESULTS
+    """Folder of the rows."""
+
+
+def main(settings: Network) -> int:
+    """Build the hosts, let the ways take turns on each link, take the hosts down."""
+    names = ["gradient", "parameter H=64"] if settings.short else list(ways.names(settings.ways))
+    rounds, steps, epochs = (1, 24, 0) if settings.short else (settings.rounds, settings.steps, settings.epochs)
+    data, found = data_name(), []
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        try:
+            with link.two_hosts(Path(folder)) as hosts:
+                found += _on(hosts, names, data, steps, rounds)
+        except jobs.JobFailed as failure:
+            print(f"network: {failure}")
+            found += [{"link": speed, "way": name, "reason": str(failure), **_NOTHING, **rows.spread([])}
+                      for speed in _RATES for name in names]
+    found += [_quality(way, data, epochs) for way in ("gradient", "parameter H=64") if epochs]
+    rows.append("network", found, asdict(settings), settings.results)
+    return 0
+
+
+_NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "val_mse": None, "bits_per_second": None}
+
+
+def _on(hosts: link.Link, names: list[str], data: str, steps: int, rounds: int) -> list[dict]:
+    """Ways take turns, and so do links: what is compared is one way on several of them."""
+    extra: dict[tuple, dict] = {}
+    turns = {}
+    for speed in _RATES:
+        turns[speed, _BARE] = partial(_bare, hosts, speed)
+        turns |= {(speed, name): partial(_turn, hosts, speed, name, data, steps, extra) for name in names}
+    outcomes = alternate(turns, rounds)
+    return [{"link": speed, "way": name, "data": data, "reason": outcome.reason, **_NOTHING, **extra.get((speed, name), {}),
+             "bits_per_second": _RATES[speed], **rows.spread(outcome.values)} for (speed, name), outcome in outcomes.items()]
+
+
+def _bare(hosts: link.Link, speed: str) -> float:
+    """Seconds of one bare all-reduce of the deep model's vector."""
+    hosts.hold(_RATES[speed])
+    ended = jobs.run(hosts.mpirun(2, *jobs.module("benchmarks.network_ranks", DEEP)), timeout=120, **link.ENVIRONMENT)
+    seconds = ended.rows[0]["seconds"]
+    print(f"{speed:<11} {_BARE:<15} {seconds * 1e3:>9,.1f} ms", flush=True)
+    return seconds
+
+
+def _turn(hosts: link.Link, speed: str, way: str, data: str, steps: int, extra: dict) -> float:
+    """Samples per second of both ranks; what else the last turn showed goes into `extra`."""
+    hosts.hold(_RATES[speed])
+    trained = jobs.train(2, "--data", data, "--model", "deep", "--threads", 1, "--epochs", 1000, "--steps",
+                         ways.steps_for(way, steps), *ways.flags(way), launch=hosts.mpirun, **link.ENVIRONMENT)
+    extra[speed, way] = {"communication_share": trained.communication_share,
+                         "bytes_sent_per_step": trained.bytes_sent_per_step}
+    print(f"{speed:<11} {way:<15} {trained.rate:>9,.0f} samples/s, {trained.communication_share:.0%} communicating",
+          flush=True)
+    return trained.rate
+
+
+def _quality(way: str, data: str, epochs: int) -> dict:
+    """The validation error at the end of a training, without the link."""
+    row = {"link": None, "way": way, "data": data, **_NOTHING, "epochs": epochs, **rows.spread([]), "reason": None}
+    try:
+        trained = jobs.train(2, "--data", data, "--model", "deep", "--epochs", epochs, *ways.flags(way))
+        row["val_mse"] = trained.summary["val_mse"]
+    except jobs.JobFailed as failure:
+        row["reason"] = str(failure)
+    print(f"{way}: val_mse {row['val_mse']} after {epochs} epochs", flush=True)
+    return row

@@ -1,0 +1,112 @@
+"""A picture of each benchmark's newest run, from rows alone."""
+
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.targets import best_peer, is_ours
+
+
+def peers(axes: Axes, rows: list[dict]) -> None:
+    measured = sorted((row for row in rows if row["median"] is not None), key=lambda row: row["median"])
+    names = [row["contestant"] for row in measured]
+    axes.barh(names, [row["median"] for row in measured], xerr=_errors(measured), capsize=3,
+              color=["tab:blue" if is_ours(name) else "tab:gray" for name in names])
+    if best_peer(rows):
+        axes.axvline(best_peer(rows) * 1.25, color="tab:red", linewidth=1, label="1.25 times the best peer")
+        axes.legend(loc="lower right")
+    axes.set(xlabel="samples/s over all ranks, data input included", title="Model deep, global batch 256, the same two cores")
+
+
+def step(axes: Axes, rows: list[dict]) -> None:
+    rates = ("matrix product", "memory copy")
+    parts = list(dict.fromkeys(row["part"] for row in rows if row["part"] and row["part"] not in rates))
+    for number, engine in enumerate(dict.fromkeys(row["engine"] for row in rows)):
+        own = [row for row in rows if row["engine"] == engine and row["median"] is not None and row["part"] in parts]
+        places = [parts.index(row["part"]) + 0.4 * number for row in own]
+        axes.barh(places, [row["median"] * 1e3 for row in own], height=0.38, xerr=_errors(own, 1e3), label=engine, capsize=2)
+    axes.set_yticks([place + 0.2 for place in range(len(parts))], parts)
+    axes.invert_yaxis()
+    axes.legend(title="engine")
+    axes.set(xlabel="milliseconds a step, slowest rank", title="A step, and its parts alone, on all ranks at once")
+
+
+def allreduce(axes: Axes, rows: list[dict]) -> None:
+    for contestant in dict.fromkeys(row["contestant"] for row in rows if row["contestant"]):
+        own = [row for row in rows if row["contestant"] == contestant]
+        sizes = [row["bytes"] for row in own]
+        axes.plot(sizes, [row["median"] * 1e6 for row in own], "o-", markersize=3, label=contestant)
+        axes.fill_between(sizes, [row["low"] * 1e6 for row in own], [row["high"] * 1e6 for row in own], alpha=0.2)
+    axes.legend()
+    axes.grid(alpha=0.3, which="major")
+    axes.set(xscale="log", yscale="log", xlabel="bytes of the vector", ylabel="microseconds, slowest rank",
+             title=f"Sum over {rows[0]['ranks']} ranks")
+
+
+def scaling(axes: Axes, rows: list[dict]) -> None:
+    weak = [row for row in rows if row["kind"] == "weak" and row["median"] is not None]
+    for way in dict.fromkeys(row["way"] for row in weak):
+        own = sorted((row for row in weak if row["way"] == way), key=lambda row: row["ranks"])
+        axes.errorbar([row["ranks"] for row in own], [row["median"] for row in own], _errors(own), marker="o", capsize=3,
+                      label=way)
+    ones = [row["median"] for row in weak if row["ranks"] == 1]
+    ranks = sorted({row["ranks"] for row in weak})
+    if ones and ranks:
+        axes.plot(ranks, [max(ones) * each for each in ranks], "k--", linewidth=0.8, label="as many times one rank")
+    axes.set_xticks(ranks)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    cores = rows[0]["cores"] if not ones else max(row["cores"] for row in weak)
+    axes.set(xlabel=f"ranks, one thread each, on {cores} cores", ylabel="samples/s over all ranks", title="Weak scaling")
+
+
+def network(axes: Axes, rows: list[dict]) -> None:
+    links = list(dict.fromkeys(row["link"] for row in rows if row["link"]))
+    measured = [row for row in rows if row["link"] and row["median"] is not None and row["way"] != "MPI_Allreduce"]
+    ways = list(dict.fromkeys(row["way"] for row in measured))
+    width = 0.8 / max(1, len(ways))
+    for number, way in enumerate(ways):
+        own = [row for row in measured if row["way"] == way]
+        axes.bar([links.index(row["link"]) + number * width for row in own], [row["median"] for row in own], width,
+                 yerr=_errors(own), capsize=2, label=way)
+    axes.set_xticks([place + 0.4 - width / 2 for place in range(len(links))], links)
+    axes.legend(fontsize=8, loc="upper right")
+    axes.set(ylabel="samples/s over both ranks", title="Two hosts joined by a link of this speed")
+
+
+def startup(axes: Axes, rows: list[dict]) -> None:
+    measured = [row for row in rows if row["median"] is not None]
+    axes.barh([row["what"] for row in measured], [row["median"] for row in measured], xerr=_errors(measured), capsize=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="seconds", title="From the command")
+
+
+def memory(axes: Axes, rows: list[dict]) -> None:
+    measured = [row for row in rows if row["peak"]]
+    names = [f"{row['how']}, {row['ranks']} rank{'s' * (row['ranks'] > 1)}" for row in measured]
+    axes.barh(names, [row["peak"] / 1e9 for row in measured], color="tab:gray", label="peak resident size")
+    axes.barh(names, [row["anonymous"] / 1e9 for row in measured], height=0.4, label="of it allocated (anonymous)")
+    axes.invert_yaxis()
+    axes.set_xlim(right=1.5 * max((row["peak"] / 1e9 for row in measured), default=1.0))  # room for the legend
+    axes.legend(loc="upper right")
+    size = max((row["data_bytes"] for row in rows), default=0)
+    axes.set(xlabel="GB, the rank that has most", title=f"Memory with {size / 1e9:.1f} GB of data")
+
+
+PLOTS: dict[str, Callable[[Axes, list[dict]], None]] = {
+    "peers": peers, "step": step, "allreduce": allreduce, "scaling": scaling, "network": network, "startup": startup,
+    "memory": memory,
+}
+
+
+def draw(name: str, rows: list[dict]) -> Figure:
+    figure = Figure(figsize=(8.5, 4.8), dpi=110, layout="constrained")
+    PLOTS[name](figure.add_subplot(), rows)
+    return figure
+
+
+def _errors(rows: list[dict], factor: float = 1.0) -> list[list[float]]:
+    """From the median down to the lower quartile, and up to the upper one."""
+    return [[(row["median"] - row["low"]) * factor for row in rows], [(row["high"] - row["median"]) * factor for row in rows]]

@@ -1,0 +1,85 @@
+"""Speed over ranks, threads, ways and H, through the command line: weak (as much for each rank) and strong (in all)."""
+
+import os
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks import jobs, rows, ways
+from benchmarks.contest import alternate
+from benchmarks.data import data_name
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What to measure."""
+
+    ranks: str = "1,2,4"
+    """Numbers of ranks, with commas between them; more than there are cores share them."""
+    ways: str = "gradient,sharded,parameter H=16,parameter H=64,none"
+    """Ways of averaging, with commas between them, each with its period where it has one."""
+    batch_size: int = 128
+    """Samples per rank and step in weak scaling; twice as many in all in strong scaling."""
+    steps: int = 500
+    """Timed in each turn, rounded up to whole periods."""
+    rounds: int = 5
+    """Times that each point has its turn."""
+    short: bool = False
+    """1 and 2 ranks, weak, gradient and parameter H=16, 2 rounds of 150 steps."""
+    results: Path = rows.RESULTS
+    """Folder of the rows."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One job; a rank has one core where there are enough."""
+
+    kind: str  # weak or strong
+    way: str
+    ranks: int
+    batch_size: int  # of each rank
+    cores: int  # that the whole job may use
+    threads: int  # of each rank
+
+
+def main(settings: Scaling) -> int:
+    """Let all points take turns."""
+    rounds, steps = (2, 150) if settings.short else (settings.rounds, settings.steps)
+    data, extra = data_name(), {}
+    named = {str(point): point for point in points(settings)}
+    outcomes = alternate({name: partial(_turn, point, data, steps, extra) for name, point in named.items()}, rounds)
+    rows.append("scaling", [{**asdict(point), "data": data, "reason": outcomes[name].reason, **extra.get(name, _NOTHING),
+                             **rows.spread(outcomes[name].values)} for name, point in named.items()],
+                asdict(settings), settings.results)
+    return 0
+
+
+def points(settings: Scaling) -> list[Point]:
+    cores = len(os.sched_getaffinity(0))
+    batch, total = settings.batch_size, 2 * settings.batch_size
+    if settings.short:
+        return [Point("weak", way, ranks, batch, min(ranks, cores), 1)
+                for way in ("gradient", "parameter H=16") for ranks in (1, 2)]
+    ranks = [int(text) for text in settings.ranks.split(",")]
+    found = [Point("weak", way, each, batch, min(each, cores), 1) for way in ways.names(settings.ways) for each in ranks]
+    found += [Point("strong", way, each, total // each, cores, 1) for way in ("gradient", "sharded") for each in ranks]
+    return [*found, Point("strong", "gradient", 1, total, cores, cores)]
+
+
+_NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "peak_bytes": None, "engine": None}
+
+
+def _turn(point: Point, data: str, steps: int, extra: dict) -> float:
+    """Samples per second over all ranks; what else the last turn showed goes into `extra`."""
+    steps = ways.steps_for(point.way, steps)
+    trained = jobs.train(point.ranks, "--data", data, "--model", "deep", "--batch-size", point.batch_size, "--threads",
+                         point.threads, "--epochs", 1000, "--steps", steps, *ways.flags(point.way), cores=point.cores)
+    extra[str(point)] = {
+        "communication_share": trained.communication_share,
+        "bytes_sent_per_step": trained.bytes_sent_per_step,
+        "peak_bytes": max((seen["peak"] for seen in trained.memory.values()), default=None),
+        "engine": trained.summary["collectives"],
+    }
+    print(f"{point.kind:<6} {point.way:<15} {point.ranks} x {point.batch_size:<4} {point.threads} threads "
+          f"{trained.rate:>9,.0f} samples/s", flush=True)
+    return trained.rate

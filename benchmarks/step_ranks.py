@@ -1,0 +1,154 @@
+"""What each rank of `benchmarks step` runs: epochs of training, and parts of a step inside graphs, in turn."""
+
+import json
+import sys
+from functools import partial
+
+import numpy as np
+
+from benchmarks.contest import alternate, slowest
+from benchmarks.rows import spread
+from hvd_ae.quiet import import_tensorflow
+
+_STEPS = 50  # in a turn of a part: as many as training takes in one call into the graph
+_FEW = 10  # of what takes longer than a step
+_WAYS = {"gradient": {}, "sharded": {}, "parameter": {"sync_every": 16}, "none": {}}
+_MATRIX = 1024  # rows and columns: large enough for the best rate there is, small enough for the cache
+_COPIED = 8 << 20  # bytes: with its target about what an update of `deep` goes through, and so in the same cache
+
+
+def main(engine: str, data: str, batch_size: int, rounds: int) -> None:
+    import_tensorflow()
+    from hvd_ae.collectives.start import start
+    from hvd_ae.config import TrainSettings
+    from hvd_ae.training.prepare import load_on_all, prepare
+
+    collectives = start(engine)
+    settings = {way: TrainSettings(data=data, model="deep", batch_size=batch_size, epochs=rounds + 2, averaging=way, **more,
+                                   collectives=engine).effective() for way, more in _WAYS.items()}
+    source = load_on_all(settings["gradient"], collectives)
+    prepared = {way: prepare(each, collectives, source) for way, each in settings.items()}
+    contestants = {f"training, {way}": _epochs(each) for way, each in prepared.items()}
+    parts = _parts(prepared["gradient"], prepared["sharded"])
+    contestants |= {name: partial(_each, collectives, run, times) for name, (run, times) in parts.items()}
+    for each in contestants.values():  # the first turn traces
+        each()
+    outcomes = alternate(contestants, rounds)
+    for name, outcome in outcomes.items() if collectives.world.is_root else ():
+        print("ROW", json.dumps({"part": name, "engine": engine, "reason": outcome.reason,
+                                 "parameters": prepared["gradient"].replica.flat.layout.size,
+                                 "matrix": _MATRIX, "copied_bytes": _COPIED, **spread(outcome.values)}), flush=True)
+
+
+def _epochs(prepared):
+    """Seconds a step of the next epoch, as the run's own report has them: the slowest rank, input and proofs included."""
+    from hvd_ae.training.loop import Loop
+    from hvd_ae.training.position import Position
+
+    progress = Loop(prepared, Position()).run()
+
+    def epoch() -> float:
+        report = next(each.report for each in progress if each.report)
+        return report.timed_seconds / (report.timed_samples / (prepared.settings.batch_size * prepared.trainers.size))
+
+    return epoch
+
+
+def _each(collectives, run, times: int) -> float:
+    return slowest(collectives, run) / times
+
+
+def _parts(gradient, sharded) -> dict:
+    """Functions that do one part of a step on all ranks at once, and how often in a call."""
+    import tensorflow as tf
+
+    collectives, replica, of_part = gradient.collectives, gradient.replica, sharded.replica
+    vector = tf.random.stateless_uniform(replica.vector.shape, [0, 0], -1e-3, 1e-3)
+    own = vector[of_part.part[0] : sum(of_part.part)]
+    tall = np.ones(_COPIED, np.uint8)
+    target = np.empty_like(tall)
+    return {
+        "input": (partial(_read, gradient), _STEPS),
+        "forward and backward": (_forward_and_backward(gradient), _STEPS),
+        "update": (_repeated(lambda: replica.update(vector)), _STEPS),
+        "update, this rank's part": (_repeated(lambda: of_part.update(own)), _STEPS),
+        "all-reduce": (_repeated(lambda: collectives.sum(vector)), _STEPS),
+        "reduce-scatter, all-gather": (_repeated(lambda: collectives.all_gather(collectives.reduce_scatter(vector))), _STEPS),
+        "MPI_Allreduce": (partial(_bare, collectives, vector.numpy()), _STEPS),
+        "matrix product": (_product(), _FEW),
+        "memory copy": (lambda: [np.copyto(target, tall) for _ in range(_STEPS)], _STEPS),
+    }
+
+
+def _repeated(once):
+    """A graph that does it `_STEPS` times, one after the other."""
+    import tensorflow as tf
+
+    @tf.function
+    def run():
+        for _ in tf.range(_STEPS):
+            once()  # an update or a collective has effects, so it is run although nothing uses its result
+
+    return run
+
+
+def _product():
+    """Products that each need the one before: equal ones would be computed once."""
+    import tensorflow as tf
+
+    matrix = tf.constant(np.full((_MATRIX, _MATRIX), 1 / _MATRIX, np.float32))
+
+    @tf.function
+    def run():
+        result = matrix
+        for _ in tf.range(_FEW):
+            result = tf.matmul(result, matrix)
+        return result
+
+    return run
+
+
+def _read(prepared) -> None:
+    from hvd_ae.data.batches import chunks
+
+    plan = prepared.plan(0)
+    with chunks(prepared.source.train, plan, 0, [min(_STEPS, len(plan.my_rows))]) as feed:
+        next(feed)
+
+
+def _forward_and_backward(prepared):
+    """Gradients of consecutive batches and nothing else: what no way of training can do without."""
+    import tensorflow as tf
+
+    from hvd_ae.data.batches import chunks
+    from hvd_ae.models.replica import Batch
+
+    train, replica = prepared.source.train, prepared.replica
+    with chunks(train, prepared.plan(0), 0, [_STEPS]) as feed:
+        chunk = next(feed)
+    inputs, rows = tf.constant(chunk.inputs), tf.constant(chunk.my_rows)
+
+    @tf.function
+    def run():
+        first, loss_sum = tf.constant(0), tf.constant(0.0)
+        gradient = tf.zeros_like(replica.vector)
+        for step in tf.range(_STEPS):
+            values = tf.cast(inputs[first : first + rows[step]], tf.float32) * train.scale
+            gradient, loss = replica.gradient(Batch(values, values, rows[step], rows[step]), rows[step])
+            loss_sum += loss
+            first += rows[step]
+        return loss_sum, gradient
+
+    return run
+
+
+def _bare(collectives, vector: np.ndarray) -> None:
+    from mpi4py import MPI
+
+    total = np.empty_like(vector)
+    for _ in range(_STEPS):
+        collectives.communicator.Allreduce(vector, total, MPI.SUM)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

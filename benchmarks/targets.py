@@ -1,0 +1,163 @@
+"""The project's targets as data, each with the function that computes what was reached from one run's rows."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from benchmarks.allreduce import DEEP
+from benchmarks.rows import runs
+
+
+@dataclass(frozen=True)
+class Target:
+    """At least, or at most, this much."""
+
+    number: int
+    text: str
+    bound: float
+    benchmark: str | None  # whose rows show it; None where no benchmark does
+    reached: Callable[[list[dict]], float | None] = lambda rows: None  # from one run's rows; None: they do not show it
+    at_most: bool = False
+
+    def met(self, value: float) -> bool:
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a target."""
+
+    target: Target
+    value: float | None
+    verdict: str  # met, missed or not measured
+    run: dict | None  # one row of the newest run that shows it
+
+
+def judge(history: dict[str, list[dict]]) -> list[Verdict]:
+    """Every target by the newest run that shows it; `history` holds all rows by benchmark."""
+    return [_judge(target, history.get(target.benchmark, [])) for target in TARGETS]
+
+
+def _judge(target: Target, rows: list[dict]) -> Verdict:
+    for run in runs(rows):
+        value = target.reached(run)
+        if value is not None:
+            return Verdict(target, value, "met" if target.met(value) else "missed", run[0])
+    return Verdict(target, None, "not measured", None)
+
+
+def median(rows: list[dict], **wanted) -> float | None:
+    """The median of the first measured row that has these values; a set stands for any of its members."""
+    fits = (row["median"] for row in rows if row["median"] is not None and all(
+        row.get(name) in value if isinstance(value, set) else row.get(name) == value for name, value in wanted.items()))
+    return next(fits, None)
+
+
+def over(first: float | None, second: float | None) -> float | None:
+    return first / second if first is not None and second else None
+
+
+def most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def is_ours(contestant: str) -> bool:
+    return contestant.startswith("hvd_ae")
+
+
+def best(rows: list[dict], fits: Callable[[str], bool]) -> float | None:
+    return most(row["median"] for row in rows if fits(row["contestant"]))
+
+
+def best_synchronous(rows: list[dict]) -> float | None:
+    return best(rows, lambda name: name.startswith(("hvd_ae gradient", "hvd_ae sharded")))
+
+
+def best_peer(rows: list[dict]) -> float | None:
+    return best(rows, lambda name: not is_ours(name))
+
+
+def over_floor(rows: list[dict]) -> float | None:
+    """Seconds of forward and backward alone over those of a whole step: the fastest of each, over engines."""
+    seconds = {"floor": [], "step": []}
+    for row in rows:
+        if row["median"] is not None:
+            seconds["floor"] += [row["median"]] if row["part"] == "forward and backward" else []
+            seconds["step"] += [row["median"]] if row["part"] in ("training, gradient", "training, sharded") else []
+    return over(min(seconds["floor"], default=None), min(seconds["step"], default=None))
+
+
+def weak_efficiency(*ways: str) -> Callable[[list[dict]], float | None]:
+    """The best of these ways: speed of two ranks over twice that of one."""
+    def efficiency(rows: list[dict]) -> float | None:
+        of_ways = []
+        for way in ways:
+            one, two = (median(rows, kind="weak", way=way, ranks=ranks) for ranks in (1, 2))
+            of_ways.append(over(two, 2 * one if one else None))
+        return most(of_ways)
+
+    return efficiency
+
+
+def engine_over_mpi(rows: list[dict]) -> float | None:
+    """The slower engine's time over that of bare MPI, for a vector as large as the gradient of the model `deep`."""
+    times = [median(rows, bytes=DEEP, contestant=name) for name in ("horovod", "mpi")]
+    return over(most(times), median(rows, bytes=DEEP, contestant="MPI"))
+
+
+def slow_link(rows: list[dict]) -> float | None:
+    return over(*(median(rows, link=link, way="parameter H=64") for link in ("100 Mbit/s", "unlimited")))
+
+
+def cost_in_error(rows: list[dict]) -> float | None:
+    errors = {row["way"]: row["val_mse"] for row in rows if row["link"] is None and row["val_mse"] is not None}
+    return over(errors.get("parameter H=64"), errors.get("gradient"))
+
+
+def mapped_gigabytes(rows: list[dict]) -> float | None:
+    """Peak over the baseline of the rank that has most, all numbers of ranks considered, for a file of 4 GB."""
+    beyond = []
+    for row in (row for row in rows if row["how"] == "memory-mapped" and row["data_bytes"] >= 3.9e9):
+        little = [other["peak"] for other in rows if other["how"] == "little" and other["ranks"] == row["ranks"]]
+        if row["peak"] and little and little[0]:
+            beyond.append((row["peak"] - little[0]) / 1e9)
+    return most(beyond)
+
+
+def mapped_speed(rows: list[dict]) -> float | None:
+    """The worst over numbers of ranks."""
+    ratios = [over(median(rows, how="memory-mapped", ranks=ranks), median(rows, how="in memory", ranks=ranks))
+              for ranks in sorted({row["ranks"] for row in rows})]
+    return min((ratio for ratio in ratios if ratio is not None), default=None)
+
+
+def startup(beginning: str) -> Callable[[list[dict]], float | None]:
+    """The slowest of what begins so."""
+    return lambda rows: most(row["median"] for row in rows if row["what"].startswith(beginning))
+
+
+TARGETS = (
+    Target(1, "`gradient` or `sharded` over the best peer, samples/s", 1.25, "peers",
+           lambda rows: over(best_synchronous(rows), best_peer(rows))),
+    Target(1, "the same over PyTorch DDP", 1.8, "peers",
+           lambda rows: over(best_synchronous(rows), best(rows, lambda name: name.startswith("PyTorch DDP")))),
+    Target(2, "speed of a step over that of forward and backward alone", 0.85, "step", over_floor),
+    Target(3, "`parameter` H=16 over `none`, samples/s", 0.97, "peers",
+           lambda rows: over(median(rows, contestant="hvd_ae parameter H=16"), median(rows, contestant="hvd_ae none"))),
+    Target(4, "weak scaling from 1 to 2 ranks, `gradient` or `sharded`", 0.92, "scaling",
+           weak_efficiency("gradient", "sharded")),
+    Target(4, "weak scaling from 1 to 2 ranks, `parameter`", 0.98, "scaling",
+           weak_efficiency("parameter H=16", "parameter H=64")),
+    Target(5, "the slower engine's seconds over bare `MPI_Allreduce`, 4.6 MB", 1.3, "allreduce", engine_over_mpi,
+           at_most=True),
+    Target(6, "`parameter` H=64 on 100 Mbit/s over unlimited, samples/s", 0.90, "network", slow_link),
+    Target(6, "`val_mse` of `parameter` H=64 over that of `gradient`", 1.10, "network", cost_in_error, at_most=True),
+    Target(7, "4 GB memory-mapped: GB resident over the baseline, worst rank", 1.0, "memory", mapped_gigabytes,
+           at_most=True),
+    Target(7, "memory-mapped over in memory, samples/s, worst number of ranks", 0.80, "memory", mapped_speed),
+    Target(8, "P1B1 on two ranks: peak resident size in vectors, `gradient`", 6.0, None, at_most=True),
+    Target(8, "the same, `sharded`", 5.0, None, at_most=True),
+    Target(9, "seconds to `hvd-ae --help`", 0.5, "startup", startup("hvd-ae --help"), at_most=True),
+    Target(9, "seconds to the first step beyond importing TensorFlow", 3.0, "startup",
+           startup("first step beyond"), at_most=True),
+    Target(10, "`--buckets`: part of what could be hidden that is, at 1 Gbit/s", 0.5, None),
+)

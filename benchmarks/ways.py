@@ -1,0 +1,25 @@
+"""The ways of averaging that are compared: a name for tables, and the flags of `hvd-ae train` that it stands for."""
+
+from collections.abc import Iterable
+
+
+def flags(name: str) -> list[str]:
+    """`gradient`, `gradient:fp16`, `parameter H=16` and so on as flags."""
+    way, _, period = name.partition(" H=")
+    way, _, compression = way.partition(":")
+    return ["--averaging", way, *(["--sync-every", period] if period else []),
+            *(["--compression", compression] if compression else [])]
+
+
+def period(name: str) -> int:
+    """Steps from one average to the next."""
+    return int(name.partition(" H=")[2] or 1)
+
+
+def steps_for(name: str, at_least: int) -> int:
+    """Whole periods: fewer steps would pay too little for averages, more would be followed by one that nobody times."""
+    return -(-at_least // period(name)) * period(name)
+
+
+def names(ways: str) -> Iterable[str]:
+    return [name.strip() for name in ways.split(",") if name.strip()]

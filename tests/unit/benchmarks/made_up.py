@@ -1,0 +1,55 @@
+"""Rows as benchmarks write them, made by hand."""
+
+ABOUT = {
+    "run": "2026-01-02T03:04:05+0000", "commit": "abc1234", "versions": {"tensorflow": "2.21.0", "torch": None},
+    "cpu": "a CPU", "cores": 2, "memory_bytes": 2**34, "python": "3.11.2", "load_before": 0.1,
+    "settings": {"short": True}, "reason": None,
+}
+
+
+def row(median: float | None, **more) -> dict:
+    """A measured row; None is one that was not, and says why."""
+    if median is None:
+        more = {"reason": "torch is not installed", **more}
+    low, high = (None, None) if median is None else (median * 0.9, median * 1.1)
+    return {**ABOUT, "median": median, "low": low, "high": high, "values": [], **more}
+
+
+def peers(**rates: float | None) -> list[dict]:
+    names = {"gradient": "hvd_ae gradient, horovod", "sharded": "hvd_ae sharded, mpi", "parameter": "hvd_ae parameter H=16",
+             "none": "hvd_ae none", "torch": "PyTorch, one process", "ddp": "PyTorch DDP, gloo",
+             "keras": "Keras fit, one process"}
+    return [row(rate, contestant=names[name], variant="") for name, rate in rates.items()]
+
+
+def step(**seconds: float) -> list[dict]:
+    names = {"gradient": "training, gradient", "sharded": "training, sharded", "passes": "forward and backward",
+             "reduce": "all-reduce", "update": "update", "bare": "MPI_Allreduce", "product": "matrix product",
+             "copy": "memory copy"}
+    return [row(value, part=names[name], engine="mpi", ranks=2, batch_size=128, parameters=1_153_712, matrix=1024,
+                copied_bytes=64 << 20) for name, value in seconds.items()]
+
+
+def allreduce(size: int, **seconds: float) -> list[dict]:
+    return [row(value, contestant=name, bytes=size, ranks=2, wrong=0, algorithm_gb_s=1.0, bus_gb_s=1.0)
+            for name, value in seconds.items()]
+
+
+def scaling(way: str, **rates: float) -> list[dict]:
+    return [row(rate, kind="weak", way=way, ranks=ranks, batch_size=128, cores=ranks, threads=1, communication_share=0.1,
+                bytes_sent_per_step=4.6e6, peak_bytes=1e9) for ranks, rate in enumerate(rates.values(), start=1)]
+
+
+def network(link: str | None, way: str, rate: float | None, val_mse: float | None = None) -> dict:
+    return row(rate, link=link, way=way, bits_per_second=None, communication_share=None, bytes_sent_per_step=None,
+               val_mse=val_mse)
+
+
+def memory(how: str, ranks: int, peak: float | None, rate: float | None, data_bytes: float = 4e9) -> dict:
+    return row(rate, how=how, ranks=ranks, data_bytes=data_bytes, peak=peak, anonymous=peak, file=peak)
+
+
+def startup(**seconds: float) -> list[dict]:
+    names = {"help": "hvd-ae --help", "alone": "first step beyond that import, alone",
+             "together": "first step beyond that import, 2 ranks"}
+    return [row(value, what=names[name]) for name, value in seconds.items()]
