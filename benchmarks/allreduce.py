@@ -28,16 +28,17 @@ class AllReduce:
 def main(settings: AllReduce) -> int:
     """Run the ranks and keep what they found."""
     largest, rounds = (min(settings.largest, 16 << 20), 7) if settings.short else (settings.largest, settings.rounds)
+    used = {**asdict(settings), "largest": largest, "rounds": rounds}
     sizes = sizes_between(settings.smallest, largest)
     try:
         ended = jobs.run(jobs.mpirun(settings.ranks, *jobs.module("benchmarks.allreduce_ranks", rounds, *sizes)), timeout=1800)
     except jobs.JobFailed as failure:
         print(f"allreduce: {failure}")
         found = [{"contestant": None, "ranks": settings.ranks, "bytes": None, "reason": str(failure)}]
-        rows.append("allreduce", found, asdict(settings), settings.results)
+        rows.append("allreduce", found, used, settings.results)
         return 1
     found = [with_bandwidth(row) for row in ended.rows]
-    rows.append("allreduce", found, asdict(settings), settings.results)
+    rows.append("allreduce", found, used, settings.results)
     for row in found:
         print(f"{row['bytes']:>12,} B  {row['contestant']:<8} {row['median'] * 1e6:>12,.1f} us  "
               f"{row['algorithm_gb_s']:>7.3f} GB/s  wrong: {row['wrong']}")

@@ -1,5 +1,7 @@
 """What the benchmarks train on: Fashion-MNIST where it is, else made-up samples of its shape."""
 
+from pathlib import Path
+
 import numpy as np
 
 from hvd_ae.data.sources import load
@@ -18,6 +20,16 @@ def fashion_shaped() -> tuple[str, np.ndarray]:
         except Refused:
             continue
     raise AssertionError(f"{_MADE_UP} can always be made")
+
+
+def epochs_of(rows: int, folder: Path) -> list[str]:
+    """Flags of `hvd-ae train` for two epochs of exactly so many rows: the first warms up, the second is the same again."""
+    train, validation = folder / f"train-{rows}.npy", folder / "validation.npy"
+    if not train.exists():
+        samples = fashion_shaped()[1]
+        np.save(train, np.resize(samples, (rows, samples.shape[1])))
+        np.save(validation, samples[:1000])
+    return ["--data", str(train), "--validation-data", str(validation), "--epochs", "2"]
 
 
 def data_name() -> str:

@@ -90,6 +90,7 @@ class Trained:
     """A run of `hvd-ae train`."""
 
     summary: dict
+    epochs: list[dict]  # the rows of metrics.jsonl
     memory: dict[int, dict[str, int]]
 
     @property
@@ -97,9 +98,13 @@ class Trained:
         return self.summary["samples_per_second"]
 
     @property
-    def communication_share(self) -> float:
-        """Of a step's time, a mean over ranks; the time in which TensorFlow traces the graph is no step's."""
-        return self.summary["communication_seconds"] / self.summary["samples"] * self.rate
+    def communication_share(self) -> float | None:
+        """Of training time, a mean over ranks, waiting for slower ones included; None in a run of one epoch.
+
+        In the first epoch ranks wait for each other to trace the graph, which says nothing about the others.
+        """
+        seconds = sum(row["timed_seconds"] for row in self.epochs[1:])
+        return sum(row["communication_seconds"] for row in self.epochs[1:]) / seconds if seconds else None
 
     @property
     def bytes_sent_per_step(self) -> float:
@@ -121,9 +126,10 @@ def train(ranks: int, *flags, launch=mpirun, timeout: float = 600, cores: int | 
         command = launch(ranks, HVD_AE, "train", "--run-dir", str(run_dir), "--checkpoint-every", "0", *map(str, flags))
         ended = run(command, timeout, cores, **environment)
         summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+        lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     if summary["samples_per_second"] is None:
         raise JobFailed("its first call into the graph was its last: it trained too few steps to be timed")
-    return Trained(summary, ended.memory)
+    return Trained(summary, [json.loads(line) for line in lines], ended.memory)
 
 
 def _last_line(text: str) -> str:

@@ -50,7 +50,7 @@ def main(settings: Memory) -> int:
         {"how": how, "ranks": ranks, "data_bytes": sizes[how], "reason": outcomes[name].reason,
          **seen.get(name, dict.fromkeys(_SIZES)), **rows.spread(outcomes[name].values)}
         for name, (how, ranks) in points.items()
-    ], asdict(settings), settings.results)
+    ], {**asdict(settings), "gigabytes": gigabytes, "ranks": numbers, "rounds": rounds, "steps": steps}, settings.results)
     return 0
 
 

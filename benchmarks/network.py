@@ -8,9 +8,10 @@ from pathlib import Path
 from benchmarks import jobs, link, rows, ways
 from benchmarks.allreduce import DEEP
 from benchmarks.contest import alternate
-from benchmarks.data import data_name
+from benchmarks.data import data_name, epochs_of
 
 _RATES = {"unlimited": None, "1 Gbit/s": 1_000_000_000, "100 Mbit/s": 100_000_000}
+_BATCH = 128  # of each of the two ranks
 _BARE = "MPI_Allreduce"
 
 
@@ -20,8 +21,8 @@ class Network:
 
     ways: str = "gradient,gradient:fp16,gradient:bf16,sharded,parameter H=4,parameter H=16,parameter H=64,parameter H=256"
     """Ways of averaging, with commas between them, each with its compression or period where it has one."""
-    steps: int = 128
-    """Timed in each turn, rounded up to whole periods."""
+    steps: int = 64
+    """Of each of two epochs of a turn, rounded up to whole periods."""
     rounds: int = 3
     """Times that each way has its turn on each link."""
     epochs: int = 10
@@ -40,28 +41,28 @@ def main(settings: Network) -> int:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         try:
             with link.two_hosts(Path(folder)) as hosts:
-                found += _on(hosts, names, data, steps, rounds)
+                found += _on(hosts, names, Path(folder), steps, rounds)
         except jobs.JobFailed as failure:
             print(f"network: {failure}")
             found += [{"link": speed, "way": name, "reason": str(failure), **_NOTHING, **rows.spread([])}
                       for speed in _RATES for name in names]
     found += [_quality(way, data, epochs) for way in ("gradient", "parameter H=64") if epochs]
-    rows.append("network", found, asdict(settings), settings.results)
+    rows.append("network", found, {**asdict(settings), "steps": steps, "rounds": rounds, "epochs": epochs}, settings.results)
     return 0
 
 
 _NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "val_mse": None, "bits_per_second": None}
 
 
-def _on(hosts: link.Link, names: list[str], data: str, steps: int, rounds: int) -> list[dict]:
+def _on(hosts: link.Link, names: list[str], folder: Path, steps: int, rounds: int) -> list[dict]:
     """Ways take turns, and so do links: what is compared is one way on several of them."""
     extra: dict[tuple, dict] = {}
     turns = {}
     for speed in _RATES:
         turns[speed, _BARE] = partial(_bare, hosts, speed)
-        turns |= {(speed, name): partial(_turn, hosts, speed, name, data, steps, extra) for name in names}
+        turns |= {(speed, name): partial(_turn, hosts, speed, name, folder, steps, extra) for name in names}
     outcomes = alternate(turns, rounds)
-    return [{"link": speed, "way": name, "data": data, "reason": outcome.reason, **_NOTHING, **extra.get((speed, name), {}),
+    return [{"link": speed, "way": name, "reason": outcome.reason, **_NOTHING, **extra.get((speed, name), {}),
              "bits_per_second": _RATES[speed], **rows.spread(outcome.values)} for (speed, name), outcome in outcomes.items()]
 
 
@@ -74,11 +75,12 @@ def _bare(hosts: link.Link, speed: str) -> float:
     return seconds
 
 
-def _turn(hosts: link.Link, speed: str, way: str, data: str, steps: int, extra: dict) -> float:
+def _turn(hosts: link.Link, speed: str, way: str, folder: Path, steps: int, extra: dict) -> float:
     """Samples per second of both ranks; what else the last turn showed goes into `extra`."""
     hosts.hold(_RATES[speed])
-    trained = jobs.train(2, "--data", data, "--model", "deep", "--threads", 1, "--epochs", 1000, "--steps",
-                         ways.steps_for(way, steps), *ways.flags(way), launch=hosts.mpirun, **link.ENVIRONMENT)
+    data = epochs_of(_BATCH * 2 * ways.steps_for(way, steps), folder)
+    trained = jobs.train(2, *data, "--model", "deep", "--batch-size", _BATCH, "--threads", 1, *ways.flags(way),
+                         launch=hosts.mpirun, **link.ENVIRONMENT)
     extra[speed, way] = {"communication_share": trained.communication_share,
                          "bytes_sent_per_step": trained.bytes_sent_per_step}
     print(f"{speed:<11} {way:<15} {trained.rate:>9,.0f} samples/s, {trained.communication_share:.0%} communicating",

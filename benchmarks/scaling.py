@@ -1,13 +1,14 @@
 """Speed over ranks, threads, ways and H, through the command line: weak (as much for each rank) and strong (in all)."""
 
 import os
+import tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks import jobs, rows, ways
 from benchmarks.contest import alternate
-from benchmarks.data import data_name
+from benchmarks.data import epochs_of
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class Scaling:
     """Ways of averaging, with commas between them, each with its period where it has one."""
     batch_size: int = 128
     """Samples per rank and step in weak scaling; twice as many in all in strong scaling."""
-    steps: int = 500
-    """Timed in each turn, rounded up to whole periods."""
+    steps: int = 250
+    """Of each of two epochs of a turn, rounded up to whole periods."""
     rounds: int = 5
     """Times that each point has its turn."""
     short: bool = False
-    """1 and 2 ranks, weak, gradient and parameter H=16, 2 rounds of 150 steps."""
+    """1 and 2 ranks, weak, gradient and parameter H=16, 2 rounds of 96 steps."""
     results: Path = rows.RESULTS
     """Folder of the rows."""
 
@@ -44,13 +45,15 @@ class Point:
 
 def main(settings: Scaling) -> int:
     """Let all points take turns."""
-    rounds, steps = (2, 150) if settings.short else (settings.rounds, settings.steps)
-    data, extra = data_name(), {}
+    rounds, steps = (2, 96) if settings.short else (settings.rounds, settings.steps)
+    extra: dict[str, dict] = {}
     named = {str(point): point for point in points(settings)}
-    outcomes = alternate({name: partial(_turn, point, data, steps, extra) for name, point in named.items()}, rounds)
-    rows.append("scaling", [{**asdict(point), "data": data, "reason": outcomes[name].reason, **extra.get(name, _NOTHING),
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        turns = {name: partial(_turn, point, Path(folder), steps, extra) for name, point in named.items()}
+        outcomes = alternate(turns, rounds)
+    rows.append("scaling", [{**asdict(point), "reason": outcomes[name].reason, **extra.get(name, _NOTHING),
                              **rows.spread(outcomes[name].values)} for name, point in named.items()],
-                asdict(settings), settings.results)
+                {**asdict(settings), "rounds": rounds, "steps": steps}, settings.results)
     return 0
 
 
@@ -69,11 +72,11 @@ def points(settings: Scaling) -> list[Point]:
 _NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "peak_bytes": None, "engine": None}
 
 
-def _turn(point: Point, data: str, steps: int, extra: dict) -> float:
+def _turn(point: Point, folder: Path, steps: int, extra: dict) -> float:
     """Samples per second over all ranks; what else the last turn showed goes into `extra`."""
-    steps = ways.steps_for(point.way, steps)
-    trained = jobs.train(point.ranks, "--data", data, "--model", "deep", "--batch-size", point.batch_size, "--threads",
-                         point.threads, "--epochs", 1000, "--steps", steps, *ways.flags(point.way), cores=point.cores)
+    data = epochs_of(point.batch_size * point.ranks * ways.steps_for(point.way, steps), folder)
+    trained = jobs.train(point.ranks, *data, "--model", "deep", "--batch-size", point.batch_size, "--threads", point.threads,
+                         *ways.flags(point.way), cores=point.cores)
     extra[str(point)] = {
         "communication_share": trained.communication_share,
         "bytes_sent_per_step": trained.bytes_sent_per_step,

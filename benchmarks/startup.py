@@ -39,7 +39,7 @@ def main(settings: Startup) -> int:
     outcomes = alternate(contestants, rounds)
     outcomes |= {name: Outcome(values) for name, values in split.items()}
     found = [{"what": name, "reason": outcome.reason, **rows.spread(outcome.values)} for name, outcome in outcomes.items()]
-    rows.append("startup", found, asdict(settings), settings.results)
+    rows.append("startup", found, {**asdict(settings), "rounds": rounds}, settings.results)
     for row in found:
         print(f"{row['what']:<48} " + (row["reason"] or f"{row['median']:.2f} s ({row['low']:.2f} to {row['high']:.2f})"))
     return 0

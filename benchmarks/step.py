@@ -37,7 +37,7 @@ def main(settings: Step) -> int:
             print(f"{engine}: {failure}")
             found.append({"part": None, "engine": engine, "reason": str(failure), **rows.spread([])})
     found = [{**row, "ranks": settings.ranks, "batch_size": settings.batch_size, "data": data} for row in found]
-    rows.append("step", found, asdict(settings), settings.results)
+    rows.append("step", found, {**asdict(settings), "rounds": rounds}, settings.results)
     for row in found:
         if row["part"]:
             print(f"{row['engine']:<8} {row['part']:<26} {row['median'] * 1e3:>9.3f} ms  "

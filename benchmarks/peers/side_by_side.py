@@ -73,7 +73,7 @@ def main(settings: Peers) -> int:
         {"contestant": each, "data": name, "global_batch": 256, "reason": outcome.reason, **rows.spread(outcome.values),
          "variant": " ".join(contestants[each].args[1]) if each in THEIRS else " ".join(OURS[each]), "tried": tried.get(each)}
         for each, outcome in outcomes.items()
-    ], asdict(settings), settings.results)
+    ], {**asdict(settings), "rounds": rounds, "seconds": seconds}, settings.results)
     return 0
 
 
