@@ -111,10 +111,10 @@ def _same_bytes(name: str, engine: Engine) -> Finding:
     for vector in way.shared_vectors().values():
         flat = np.ravel(vector.numpy()).astype(np.float64)
         if flat.size:
-            apart = max(apart, float(np.max(engine.maximum(flat).numpy() - engine.minimum(flat).numpy())))
+            apart = np.maximum(apart, np.max(engine.maximum(flat).numpy() - engine.minimum(flat).numpy()))  # keeps NaN
     if not way.shared_vectors():
         return Finding("3 same bytes", name, remark="promises nothing")
-    return Finding("3 same bytes", name, apart)
+    return Finding("3 same bytes", name, float(apart))
 
 
 def _resumed(name: str, engine: Engine, folder: Path) -> Finding:
@@ -132,8 +132,8 @@ def _resumed(name: str, engine: Engine, folder: Path) -> Finding:
     stopped.way.close()
     resumed = _prepared(engine, **options)
     _run(resumed, restore_newest(resumed, folder).position)
-    apart = max(float(np.max(np.abs(value.numpy().astype(np.float64) - resumed.way.vectors[key].numpy()), initial=0.0))
-                for key, value in whole.way.vectors.items())
+    apart = np.max([np.max(np.abs(value.numpy().astype(np.float64) - resumed.way.vectors[key].numpy()), initial=0.0)
+                    for key, value in whole.way.vectors.items()])
     return Finding(law, name, float(engine.maximum(np.array([apart])).numpy()[0]), remark=f"at step {loop.position.step}")
 
 
