@@ -35,7 +35,7 @@ train: $(STAMP)
 test: $(STAMP)
 	timeout 900 python -m pytest tests/unit tests/install
 	timeout 2700 python -m pytest tests/parallel
-	timeout 900 python -m pytest tests/faults
+	timeout 1800 python -m pytest tests/faults
 	timeout 1800 python -m pytest tests/end_to_end
 	timeout 900 python -m pytest tests/slurm
 
