@@ -35,6 +35,14 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     return collectives
 
 
+def choose_network() -> None:
+    """What has to be set before MPI is initialised; MPIs that it is not meant for know nothing of it."""
+    if os.environ.get("SLURM_MPI_TYPE") == "pmi2":
+        # MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts
+        # crash or hang; libfabric's lines are short.
+        os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
+
+
 def _start_single(launch: Launch, threads: int | None) -> Engine:
     from hvd_ae.collectives.single import SingleEngine
 
@@ -44,10 +52,7 @@ def _start_single(launch: Launch, threads: int | None) -> Engine:
 
 
 def _start_mpi(name: str, launch: Launch, threads: int | None) -> Engine:
-    if os.environ.get("SLURM_MPI_TYPE") == "pmi2":
-        # MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts
-        # crash or hang; libfabric's lines are short. Read when MPI is initialised; other MPIs know nothing of it.
-        os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
+    choose_network()
     _require("mpi4py", name)
     from mpi4py import MPI
 
