@@ -90,18 +90,18 @@ def probe(run: Positional[str], epochs: int = 10, batch_size: int = 128, averagi
     return 0
 
 
-def doctor(run_dir: str = "runs", json: bool = False, collectives: Collectives | None = None) -> int:
+def doctor(run_dir: str = "runs", json: bool = False, collectives: Collectives | None = None, timeout: float = 60) -> int:
     """Look at what a job on these ranks will stand on: launcher, MPI, Horovod, cores, GPUs, network, files; in seconds.
 
     Args:
         run_dir: Where run folders will go.
         json: Print a list of {level, check, seen, remedy} instead of lines.
         collectives: horovod or mpi [horovod where it is installed].
+        timeout: Seconds after which a check that does not end is a fault.
     """
-    import_tensorflow()
     from hvd_ae.doctor.doctor import doctor as look
 
-    return look(run_dir, json, collectives, os.environ)
+    return look(run_dir, json, collectives, timeout, os.environ)
 
 
 def verify(ways: str = "gradient,parameter", collectives: Collectives | None = None, report: str = "verify.md") -> int:

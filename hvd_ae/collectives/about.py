@@ -1,21 +1,80 @@
 """What MPI and Horovod say of themselves, and which library files this process has loaded."""
 
 import os
+import sys
+
+import numpy as np
+
+from hvd_ae.world import World
+
+
+def mpi_library() -> str:
+    """The MPI that mpi4py is linked to, as `MPICH 5.0.2`; nothing is initialised.
+
+    Raises:
+        ImportError, OSError, RuntimeError: there is no mpi4py, or it does not load.
+    """
+    import mpi4py
+
+    if "mpi4py.MPI" not in sys.modules:
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+    from mpi4py import MPI
+
+    first = MPI.Get_library_version().strip("\0").splitlines()[0].split(",")[0]
+    return " ".join(first.replace("Version:", "").split())
 
 
 def mpi_facts() -> dict:
-    """Of the MPI that mpi4py is linked to, which this initialises.
-
-    Raises:
-        ImportError, RuntimeError: there is no mpi4py, or it does not load.
-    """
+    """Of the MPI that mpi4py is linked to, which this initialises: some abort the process there, others wait for ever."""
+    library = mpi_library()
     from mpi4py import MPI
 
+    if not MPI.Is_initialized():
+        from hvd_ae.collectives.start import choose_network
+
+        choose_network()
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
     levels = {MPI.THREAD_SINGLE: "SINGLE", MPI.THREAD_FUNNELED: "FUNNELED", MPI.THREAD_SERIALIZED: "SERIALIZED",
               MPI.THREAD_MULTIPLE: "MULTIPLE"}
-    text = MPI.Get_library_version()
     return {"size": MPI.COMM_WORLD.size, "rank": MPI.COMM_WORLD.rank, "threads": levels[MPI.Query_thread()],
-            "library": " ".join(text.replace("Version:", "").split()[:3]).strip("\0,"), "files": mapped_mpi()}
+            "library": library, "files": mapped_mpi()}
+
+
+def place(with_mpi: bool) -> World:
+    """This process's place (with MPI, every rank calls it)."""
+    if not with_mpi:
+        return World()
+    from mpi4py import MPI
+
+    from hvd_ae.collectives.nodes import find_world
+
+    return find_world(MPI.COMM_WORLD)
+
+
+def texts_of_all(text: str) -> list[str]:
+    """The texts of all ranks in rank order, before there is an engine (every rank calls it)."""
+    from mpi4py import MPI
+
+    from hvd_ae.collectives.nodes import numbers_of_all
+
+    encoded = np.frombuffer(text.encode(), np.uint8)
+    lengths = numbers_of_all(MPI.COMM_WORLD, [encoded.size])[:, 0].tolist()
+    together = np.empty(sum(lengths), np.uint8)
+    MPI.COMM_WORLD.Allgatherv(encoded, [together, lengths])
+    ends = np.cumsum(lengths)
+    return [bytes(together[end - length : end]).decode() for end, length in zip(ends, lengths)]
+
+
+def abort() -> None:
+    """End all ranks with status 1, through MPI where it runs."""
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        from hvd_ae.collectives.watchdog import end_all_ranks
+
+        if MPI.Is_initialized() and not MPI.Is_finalized():
+            end_all_ranks(MPI.COMM_WORLD, 1)
+    os._exit(1)
 
 
 def horovod_facts() -> dict:

@@ -1,61 +1,160 @@
-"""Goes through the checks, gathers what all ranks see, and says it from one."""
+"""Goes through the checks: what a rank sees by itself, what follows from all ranks' facts, what they measure together."""
 
-import dataclasses
 import importlib.util
 import json
-from collections.abc import Mapping
+import socket
+import time
+from collections.abc import Callable, Mapping
 
-from hvd_ae.collectives.about import horovod_facts, mpi_facts
-from hvd_ae.collectives.agree import gather_texts
-from hvd_ae.collectives.engine import Engine
-from hvd_ae.collectives.start import start
-from hvd_ae.doctor import measured, ranks
-from hvd_ae.doctor.findings import Finding, fault, warning, worst
+from hvd_ae.doctor.findings import Finding, fault, of_the_worst_rank, warning, worst
+from hvd_ae.doctor.speak import Channel, Report, supervised
 from hvd_ae.errors import Refused
-from hvd_ae.world import read_launch
+from hvd_ae.quiet import import_tensorflow
+from hvd_ae.world import Launch, read_launch
+
+_NOT_ALL_CAME = "a rank failed or never came, or a firewall stands between the nodes"
+_UNFORESEEN = "nothing that was foreseen: please report it"
 
 
-def doctor(run_dir: str, as_json: bool, collectives: str | None, environ: Mapping[str, str]) -> int:
+def doctor(run_dir: str, as_json: bool, collectives: str | None, timeout: float, environ: Mapping[str, str]) -> int:
     """Check what a job on these ranks will stand on (every rank calls it); 0, or 1 where there is a fault."""
     launch = read_launch(environ)
-    findings, mpi, engine = [], None, None
+    return supervised(lambda tell: _look(tell, launch, run_dir, collectives), Report(as_json, launch), timeout)
+
+
+def _look(tell: Channel, launch: Launch, run_dir: str, collectives: str | None) -> None:
+    """Tell what is found; what raises becomes a fault, and ends the other ranks, which would wait."""
     try:
-        mpi = mpi_facts()
-    except (ImportError, RuntimeError) as error:
-        findings.append(warning("MPI", f"mpi4py does not load ({str(error).splitlines()[0]})",
-                                "one process works without; pip install 'hvd_ae[mpi]' brings it together with an MPI"))
-    if mpi:
-        findings += [ranks.check_launcher(launch, mpi), ranks.check_mpi(mpi)]
-    if worst(findings) != "fault":
-        try:
-            engine = start(collectives)
-        except Refused as refusal:
-            findings.append(fault("start", *str(refusal).partition(": ")[::2]))
-    if engine:
-        findings += _together(engine, mpi, run_dir)
-    speaks = engine.world.is_root if engine else launch.rank == 0
-    if speaks:
-        lines = [dataclasses.asdict(finding) for finding in findings]
-        print(json.dumps(lines, indent=1) if as_json else "\n".join(finding.line() for finding in findings), flush=True)
-    return 1 if worst(findings) == "fault" else 0
+        _go_through(tell, launch, run_dir, collectives)
+        tell.doing("end", "leaving MPI", _NOT_ALL_CAME)
+        tell.over()
+    except Exception as error:
+        tell.found_here(fault(tell.check, _sentence(error), _UNFORESEEN))
+        tell.over("badly")
+        time.sleep(1)  # the parent speaks before the job ends
+        from hvd_ae.collectives.about import abort
+
+        abort()
 
 
-def _together(engine: Engine, mpi: dict | None, run_dir: str) -> list[Finding]:
-    own = {**ranks.facts(engine.world), "horovod": _horovod()}
-    of_ranks = [json.loads(text) for text in gather_texts(engine, json.dumps(own))]
-    findings = [ranks.check_horovod(fact["horovod"], mpi, fact["gpus"]) for fact in of_ranks] if mpi else []
-    findings = sorted(findings, key=lambda finding: ["ok", "warning", "fault"].index(finding.level))[-1:]
-    cores = ranks.check_cores(of_ranks)
-    findings += [ranks.check_hosts(of_ranks), *cores, ranks.check_gpus(of_ranks)]
-    findings += measured.check_all_reduce(engine, worst(cores) != "ok") if engine.world.size > 1 else []
-    findings += [*measured.check_run_dir(engine, run_dir), measured.check_clocks(engine), *ranks.check_versions(of_ranks)]
-    return findings
+def _go_through(tell: Channel, launch: Launch, run_dir: str, collectives: str | None) -> None:
+    tell.doing("TensorFlow", "its import", "a slow file system needs a longer --timeout")
+    import_tensorflow()
+    tell.doing("MPI", "the import of mpi4py", "pip install 'hvd_ae[mpi]' brings it together with an MPI")
+    mpi, of_ranks = _start_mpi(tell, launch), None
+    if mpi or launch.size == 1:
+        of_ranks = _facts_of_all(tell, mpi)
+    if not of_ranks:
+        return
+    findings = _from_facts(of_ranks, mpi)
+    tell.found(*findings)
+    if worst([finding for finding in findings if finding.check in ("facts", "GPUs")]) != "fault":
+        level = {finding.check: finding.level for finding in findings}
+        has_horovod = mpi and all(fact["horovod"] for fact in of_ranks) and level["Horovod"] != "fault"
+        default = "horovod" if has_horovod else "mpi" if mpi else "single"
+        name = default if collectives in (None, "horovod") else collectives
+        _together(tell, name, level["cores"] != "ok", run_dir)
+
+
+def _start_mpi(tell: Channel, launch: Launch) -> dict | None:
+    """What MPI says of itself; None where there is none, or where this is one of N lone copies."""
+    from hvd_ae.collectives import about
+    from hvd_ae.doctor import ranks
+
+    try:
+        library = about.mpi_library()
+    except (ImportError, OSError, RuntimeError) as error:
+        seen, remedy = f"mpi4py does not load ({_sentence(error)})", "pip install 'hvd_ae[mpi]' brings it together with an MPI"
+        if launch.size > 1:
+            tell.found_here(fault("MPI", seen, remedy))
+        else:
+            tell.found(warning("MPI", seen, f"one process works without; {remedy}"))
+        return None
+    under = f" under {launch.variable}={launch.size}" if launch.variable else ""
+    tell.doing("launcher", f"the start of {library}{under}", f"use the mpirun of this MPI, or {ranks.srun_for(library)}; if "
+               f"that is what you did, {_NOT_ALL_CAME}")
+    mpi = about.mpi_facts()
+    if mpi["rank"]:
+        tell.quiet()
+    launcher = ranks.check_launcher(launch, mpi)
+    tell.found(launcher)
+    return None if launcher.level == "fault" else mpi
+
+
+def _facts_of_all(tell: Channel, mpi: dict | None) -> list[dict]:
+    """Each rank's facts, in rank order, the same on all ranks."""
+    from hvd_ae.collectives.about import place, texts_of_all
+    from hvd_ae.doctor import ranks
+
+    tell.doing("MPI", "an exchange between the ranks", _NOT_ALL_CAME)
+    world = place(with_mpi=mpi is not None)
+    tell.doing("Horovod", "its import", "run `hvd-ae install-horovod`")
+    try:
+        own = {**ranks.facts(world), "mpi": mpi, "horovod": _horovod()}
+    except Exception as error:
+        own = {"rank": world.rank, "error": f"{_sentence(error)} on {socket.gethostname()}"}
+    tell.doing("MPI", "an exchange between the ranks", _NOT_ALL_CAME)
+    return [json.loads(text) for text in texts_of_all(json.dumps(own))] if mpi else [own]
 
 
 def _horovod() -> dict | None:
+    from hvd_ae.collectives.about import horovod_facts
+
     if importlib.util.find_spec("horovod") is None:
         return None
     try:
         return horovod_facts()
     except (ImportError, OSError, RuntimeError) as error:
-        return {"error": str(error).strip().splitlines()[0]}
+        return {"error": _sentence(error)}
+
+
+def _from_facts(of_ranks: list[dict], mpi: dict | None) -> list[Finding]:
+    from hvd_ae.doctor import ranks
+
+    failed = [fact for fact in of_ranks if "error" in fact]
+    if failed:
+        return [fault("facts", f"rank {failed[0]['rank']}: {failed[0]['error']}", _UNFORESEEN)]
+    checks: list[tuple[str, Callable[[], list[Finding]]]] = [
+        ("hosts", lambda: [ranks.check_hosts(of_ranks)]), ("cores", lambda: ranks.check_cores(of_ranks)),
+        ("GPUs", lambda: [ranks.check_gpus(of_ranks)]), ("versions", lambda: ranks.check_versions(of_ranks))]
+    if mpi:
+        checks = [
+            ("MPI", lambda: [of_the_worst_rank([ranks.check_mpi(fact["mpi"]) for fact in of_ranks])]),
+            ("Horovod", lambda: [of_the_worst_rank([ranks.check_horovod(fact["horovod"], fact["mpi"], fact["gpus"])
+                                                    for fact in of_ranks])]), *checks]
+    return [finding for check, look in checks for finding in _tried(check, look)]
+
+
+def _tried(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return look()
+    except Exception as error:
+        return [fault(check, _sentence(error), _UNFORESEEN)]
+
+
+def _together(tell: Channel, name: str, ranks_share_cores: bool, run_dir: str) -> None:
+    """What is measured, through the engine of this name."""
+    from hvd_ae.collectives.start import start
+    from hvd_ae.doctor import measured
+
+    tell.doing("start", f"the start of collectives {name!r}", "try --collectives mpi" if name == "horovod" else _NOT_ALL_CAME)
+    try:
+        engine = start(name)
+    except Refused as refusal:
+        tell.found(fault("start", *str(refusal).partition(": ")[::2]))
+        return
+    if name != "single":
+        tell.doing("all-reduce", f"a sum through {name}", "try --collectives mpi, and look whether nodes reach each other")
+        tell.found(*measured.check_all_reduce(engine, ranks_share_cores))
+    tell.doing("run folder", f"writing into {run_dir}", "the file system does not answer: name another with --run-dir")
+    tell.found(*measured.check_run_dir(engine, run_dir))
+    tell.doing("clocks", "an exchange between the ranks", _NOT_ALL_CAME)
+    tell.found(measured.check_clocks(engine))
+
+
+def _sentence(error: BaseException) -> str:
+    """The first line of an exception; its kind too where that is not evident."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    return text if isinstance(error, (OSError, ImportError)) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+

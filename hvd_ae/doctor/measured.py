@@ -1,5 +1,6 @@
 """What only shows when the ranks do it together: sums that are right and fast, one file system, clocks."""
 
+import contextlib
 import os
 import shutil
 import statistics
@@ -14,6 +15,7 @@ from hvd_ae.doctor.findings import Finding, fault, ok, warning
 
 _SIZES = {"4 KB": 1024, "4.6 MB (model `deep`)": 1_153_712}  # float32 numbers
 _ROUNDS = 15
+_APPEARS_WITHIN = 3.0  # seconds; NFS keeps what it knows of a folder for three and more
 
 
 def check_all_reduce(collectives: Engine, ranks_share_cores: bool) -> list[Finding]:
@@ -31,7 +33,8 @@ def check_all_reduce(collectives: Engine, ranks_share_cores: bool) -> list[Findi
         slowest = statistics.median(collectives.maximum(np.array(times[3:])).numpy())
         wrong = collectives.largest(0 if right else 1)
         check, rate = "all-reduce", own.nbytes / slowest / 1e9
-        seen = f"{name} in {slowest * 1e3:.2f} ms, {rate:.2g} GB/s, through {collectives.name}"
+        speed = f"{rate:.1f} GB/s" if rate >= 1 else f"{rate * 1e3:.0f} MB/s"
+        seen = f"{name} in {slowest * 1e3:.2f} ms, {speed}, through {collectives.name}"
         if wrong:
             findings.append(fault(check, f"{name} came out wrong", "do not train here; try --collectives mpi"))
         elif world.nodes == 1 and slowest > 2e-3 + 20 * _copy_seconds(own):
@@ -62,31 +65,54 @@ def check_clocks(collectives: Engine) -> Finding:
 
 
 def check_run_dir(collectives: Engine, run_dir: str) -> list[Finding]:
-    """Whether the root can write, rename and read there, with how much space, and whether all ranks see it."""
-    world, folder, problem, free, made = collectives.world, Path(run_dir), "", 0, None
-    name = f".doctor-{os.getpid()}"
+    """Whether the root can write, rename and read there, with how much space, and which ranks see what it writes."""
+    world, folder, problem, free, made = collectives.world, Path(run_dir), "", 0, []
+    written = folder / f".doctor-{os.getpid()}"
     if world.is_root:
         try:
-            made = next((parent for parent in [*reversed(folder.parents), folder] if not parent.exists()), None)
+            made = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{name}.partial").write_text("seen")
-            os.replace(folder / f"{name}.partial", folder / name)
+            written.with_suffix(".partial").write_text("seen")
+            os.replace(written.with_suffix(".partial"), written)
             free = shutil.disk_usage(folder).free
         except OSError as error:
             problem = error.strerror or str(error)
-    name, problem = broadcast_text(collectives, name), broadcast_text(collectives, problem)
-    unseen = collectives.largest(-1 if problem or (folder / name).exists() else world.rank)
-    collectives.barrier()
-    if world.is_root and not problem:
-        (folder / name).unlink()
-        if made is not None:
-            shutil.rmtree(made)
+    written = folder / broadcast_text(collectives, written.name)
+    problem = broadcast_text(collectives, problem)
+    sees = collectives.all_gather(np.array([bool(problem) or _appears(written)], np.int64)).numpy()
+    if world.is_root:
+        _clean_up([written, written.with_suffix(".partial")], made)
     if problem:
         return [fault("run folder", f"{run_dir} cannot be written ({problem})", "name another with --run-dir")]
     findings = [ok("run folder", f"{run_dir} can be written, {free / 1e9:,.1f} GB free")]
     if world.is_root and free < 1e9:
         findings = [warning("run folder", f"{run_dir} has {free / 1e6:,.0f} MB left", "make room, or name another --run-dir")]
-    if unseen >= 0:
-        findings.append(warning("run folder", f"rank {unseen} does not see what rank 0 writes into {run_dir}",
+    blind = [str(rank) for rank in np.flatnonzero(sees == 0)]
+    if blind:
+        findings.append(warning("run folder", f"rank{'s' * (len(blind) > 1)} {', '.join(blind[:8])} of {world.size} "
+                                f"{'do' if len(blind) > 1 else 'does'} not see what rank 0 writes into {run_dir}",
                                 "ways with slots of their own write checkpoints on every rank; use a shared file system"))
     return findings
+
+
+def _appears(path: Path) -> bool:
+    """A shared file system may show a new file only after a moment."""
+    deadline = time.monotonic() + _APPEARS_WITHIN
+    while True:
+        try:
+            if path.exists():
+                return True
+        except OSError:  # a folder that this rank may not enter
+            return False
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+
+
+def _clean_up(files: list[Path], folders: list[Path]) -> None:
+    """Remove what was made, but no folder into which somebody else has written meanwhile."""
+    with contextlib.suppress(OSError):
+        for file in files:
+            file.unlink(missing_ok=True)
+        for folder in folders:
+            folder.rmdir()

@@ -26,9 +26,13 @@ def check_launcher(launch: Launch, mpi: dict) -> Finding:
         return ok("launcher", "none: one process by itself")
     if launch.size == mpi["size"]:
         return ok("launcher", f"{launch.variable}={launch.size}, and MPI sees {mpi['size']}")
-    fits = "pmix" if "Open MPI" in mpi["library"] else "pmi2"
     return fault("launcher", f"{launch.variable}={launch.size}, but {mpi['library']} sees {mpi['size']}",
-                 f"each copy would train alone; use the mpirun of this MPI, or srun --mpi={fits}")
+                 f"each copy would train alone; use the mpirun of this MPI, or {srun_for(mpi['library'])}")
+
+
+def srun_for(library: str) -> str:
+    """What Slurm has to speak to this MPI."""
+    return f"srun --mpi={'pmix' if 'Open MPI' in library else 'pmi2'}"
 
 
 def check_mpi(mpi: dict) -> Finding:
@@ -65,18 +69,21 @@ def check_hosts(of_ranks: list[dict]) -> Finding:
 
 
 def check_cores(of_ranks: list[dict]) -> list[Finding]:
-    """Threads per rank, and ranks that fight over cores."""
+    """Threads per rank, and ranks that have less than a core because others use theirs too."""
     findings, threads = [], []
     for node in sorted({fact["node"] for fact in of_ranks}):
         ranks = [fact for fact in of_ranks if fact["node"] == node]
         cores = [set(fact["cores"]) for fact in ranks]
+        users = Counter(core for own in cores for core in own)
         threads += [fair_share(own, cores) for own in cores]
-        every = set().union(*cores)
-        if len(ranks) > len(every):
-            bound = len(every) < (os.cpu_count() or 1)
-            remedy = "bind each rank to cores of its own (mpirun -bind-to core)" if bound else "start fewer ranks"
-            findings.append(warning("cores", f"{len(ranks)} ranks share {len(every)} core{'s' * (len(every) > 1)} of "
-                                    f"{ranks[0]['host']}", f"each waits for the others; {remedy}"))
+        short = [fact for fact in ranks if sum(1 / users[core] for core in fact["cores"]) < 1 - 1e-9]
+        if short:
+            shared, named = set().union(*(fact["cores"] for fact in short)), ", ".join(str(fact["rank"]) for fact in short[:8])
+            few_of_many = len(short) < len(ranks) or len(users) < (os.cpu_count() or 1)
+            remedy = "bind each rank to cores of its own (mpirun -bind-to core)" if few_of_many else "start fewer ranks"
+            findings.append(warning("cores", f"{len(short)} rank{'s share' if len(short) > 1 else ' shares'} {len(shared)} "
+                                    f"core{'s' * (len(shared) > 1)} of {ranks[0]['host']} ({named})",
+                                    f"each waits for the others; {remedy}"))
     few, many = min(threads), max(threads)
     each = f"{few} thread{'s' * (few > 1)} a rank" if few == many else f"{few} to {many} threads a rank"
     return findings or [ok("cores", f"{each}, cores of rank 0: {_ranges(of_ranks[0]['cores'])}")]
