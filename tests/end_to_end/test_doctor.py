@@ -29,6 +29,29 @@ def test_lone_copies_are_a_fault_and_one_copy_says_so():
     assert other.returncode == 1 and other.stdout == ""
 
 
+def test_an_mpi_that_its_launcher_ends_as_it_starts():
+    """What MPICH does under srun --mpi=pmix, or under Open MPI's mpirun."""
+    ended = run([HVD_AE, "doctor"], PMIX_NAMESPACE="job", PMIX_RANK="0", OMPI_COMM_WORLD_SIZE="2", OMPI_COMM_WORLD_RANK="0")
+    assert ended.returncode == 1 and ended.stdout.startswith("fault    launcher     the start of MPICH"), ended.stdout
+    assert "OMPI_COMM_WORLD_SIZE=2 ended with status" in ended.stdout and "srun --mpi=pmi2" in ended.stdout
+
+
+@pytest.mark.parametrize(("package", "said"), [
+    ("horovod", "fault    Horovod      rank 1: does not load (libodd.so: cannot open"),
+    ("mpi4py", "fault    launcher     the start of MPICH"),
+])
+def test_a_package_that_one_node_lacks(tmp_path, package, said):
+    """The others would wait for that rank."""
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("raise ImportError('libodd.so: cannot open')")
+    only_rank_1 = f'if [ "$PMI_RANK" = 1 ]; then export PYTHONPATH={tmp_path}:$PYTHONPATH; fi; exec "$@"'
+    ended = mpirun(2, "bash", "-c", only_rank_1, "bash", HVD_AE, "doctor", "--timeout", "20", timeout=120)
+    assert ended.returncode == 1 and said in ended.stdout, ended.stdout
+    if package == "mpi4py":  # there is no way to tell rank 0
+        assert "did not end within 20 s" in ended.stdout
+        assert "rank 1 on " in ended.stderr and "mpi4py does not load (libodd.so: cannot open)" in ended.stderr
+
+
 def test_a_job_that_will_suffer(tmp_path):
     """Both ranks on one core, and a run folder that cannot be."""
     (tmp_path / "file").write_text("")

@@ -1,9 +1,16 @@
-"""What the doctor makes of the ranks' facts: each check once well and once ill."""
+"""What the doctor makes of the ranks' facts: each check once well and once ill; and that it always says something."""
+
+import faulthandler
+import json
+import os
+import signal
+import time
 
 import pytest
 
-from hvd_ae.doctor import ranks
-from hvd_ae.doctor.findings import fault, ok, warning, worst
+from hvd_ae.doctor import measured, ranks
+from hvd_ae.doctor.findings import fault, of_the_worst_rank, ok, warning, worst
+from hvd_ae.doctor.speak import Report, supervised
 from hvd_ae.world import Launch
 
 MPICH = {"size": 2, "rank": 0, "threads": "MULTIPLE", "library": "MPICH 5.0.2", "files": ["/a/libmpi.so.12"]}
@@ -51,6 +58,9 @@ def test_one_finding(found, level, says):
     (ranks.check_cores([rank(0), rank(1)]), "ok", "2 threads a rank, cores of rank 0: 0-3"),
     (ranks.check_cores([rank(0, cores=[0]), rank(1, cores=[0])]), "warning", "2 ranks share 1 core"),
     (ranks.check_cores([rank(0, cores=[0, 2]), rank(1, cores=[1])]), "ok", "1 to 2 threads a rank"),
+    (ranks.check_cores([rank(0, cores=[0]), rank(1, cores=[0]), rank(2, cores=[1]), rank(3, cores=[2, 3])]), "warning",
+     "2 ranks share 1 core of a (0, 1)"),
+    (ranks.check_cores([rank(0, cores=[0]), rank(1)]), "warning", "1 rank shares 1 core of a (0)"),
     (ranks.check_versions([rank(0), rank(1)]), "ok", "numpy 2.4"),
     (ranks.check_versions([rank(0), rank(1, versions={"numpy": "1"})]), "fault", "rank 1"),
 ])
@@ -61,3 +71,68 @@ def test_several_findings(found, level, says):
 def test_the_worst_counts():
     assert worst([]) == "ok" and worst([ok("a", "b"), warning("a", "b", "c"), ok("a", "b")]) == "warning"
     assert worst([fault("a", "b", "c"), warning("a", "b", "c")]) == "fault"
+
+
+def test_the_worst_rank_speaks_for_all_and_is_named():
+    well, ill = ok("a", "b"), fault("a", "no such file", "c")
+    assert of_the_worst_rank([well, well]) == well and of_the_worst_rank([ill, ill]) == ill
+    assert of_the_worst_rank([well, ill, well, ill]).seen == "ranks 1, 3: no such file"
+
+
+def test_a_folder_into_which_others_have_written_stays(tmp_path):
+    outer, inner = tmp_path / "runs", tmp_path / "runs" / "mine"
+    inner.mkdir(parents=True)
+    (inner / "own").write_text("")
+    (outer / "of another job").write_text("")
+    measured._clean_up([inner / "own", inner / "never was"], [inner, outer])
+    assert not inner.exists() and (outer / "of another job").exists()
+
+
+def forever(tell):
+    tell.doing("all-reduce", "a sum", "look at the network")
+    time.sleep(60)
+
+
+def ends_with(status):
+    def look(tell):
+        tell.found(ok("launcher", "well"))
+        tell.doing("MPI", "its start", "take another")
+        os._exit(status)  # as MPI_Abort does
+    return look
+
+
+def crashes(tell):
+    tell.doing("Horovod", "its import", "build it again")
+    faulthandler.disable()  # pytest's, which would print this very stack
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def finds(*findings):
+    def look(tell):
+        tell.found(*findings)
+        tell.over()
+        os._exit(0)
+    return look
+
+
+@pytest.mark.parametrize(("look", "status", "last"), [
+    (finds(ok("a", "b"), warning("c", "d", "e")), 0, {"level": "warning", "check": "c", "seen": "d", "remedy": "e"}),
+    (finds(fault("a", "b", "c"), ok("d", "e")), 1, {"level": "ok", "check": "d", "seen": "e", "remedy": ""}),
+    (ends_with(16), 1, {"level": "fault", "check": "MPI", "seen": "its start ended with status 16", "remedy": "take another"}),
+    (crashes, 1, {"level": "fault", "check": "Horovod", "seen": "its import ended with SIGSEGV", "remedy": "build it again"}),
+    (forever, 1, {"level": "fault", "check": "all-reduce", "seen": "a sum did not end within 0.5 s",
+                  "remedy": "look at the network"}),
+])
+def test_something_is_always_said(capfd, look, status, last):
+    assert supervised(look, Report(as_json=True, launch=Launch()), timeout=0.5) == status
+    assert json.loads(capfd.readouterr().out)[-1] == last
+
+
+def test_of_the_other_ranks_only_what_is_theirs_alone_is_said(capfd, monkeypatch):
+    monkeypatch.setattr("hvd_ae.doctor.speak._LATER", 0.1)
+    second = Launch("PMI_SIZE", 2, 1)
+    assert supervised(ends_with(16), Report(as_json=False, launch=second), timeout=5) == 1  # the root's did so too
+    assert capfd.readouterr() == ("", "")
+    assert supervised(crashes, Report(as_json=False, launch=second), timeout=5) == 1
+    said = capfd.readouterr()
+    assert said.out == "" and said.err.startswith("rank 1 on ") and "Horovod      its import ended with SIGSEGV" in said.err
