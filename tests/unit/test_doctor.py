@@ -9,6 +9,7 @@ import time
 import pytest
 
 from hvd_ae.doctor import measured, ranks
+from hvd_ae.doctor.doctor import _from_facts
 from hvd_ae.doctor.findings import fault, of_the_worst_rank, ok, warning, worst
 from hvd_ae.doctor.speak import Report, supervised
 from hvd_ae.world import Launch
@@ -77,6 +78,17 @@ def test_the_worst_rank_speaks_for_all_and_is_named():
     well, ill = ok("a", "b"), fault("a", "no such file", "c")
     assert of_the_worst_rank([well, well]) == well and of_the_worst_rank([ill, ill]) == ill
     assert of_the_worst_rank([well, ill, well, ill]).seen == "ranks 1, 3: no such file"
+
+
+def test_a_check_that_raises_is_a_fault_and_the_others_go_on():
+    whole = [{**rank(number), "mpi": MPICH, "horovod": HOROVOD} for number in range(2)]
+    assert worst(_from_facts(whole, MPICH)) == "ok"
+    del whole[1]["host"]
+    found = {finding.check: finding for finding in _from_facts(whole, MPICH)}
+    assert found["hosts"].level == "fault" and "KeyError: 'host'" in found["hosts"].seen
+    assert {found[check].level for check in ("MPI", "Horovod", "cores", "GPUs", "versions")} == {"ok"}
+    [found] = _from_facts([whole[0], {"rank": 1, "error": "no /proc on b"}], MPICH)
+    assert found.level == "fault" and "rank 1: no /proc on b" in found.seen
 
 
 def test_a_folder_into_which_others_have_written_stays(tmp_path):
