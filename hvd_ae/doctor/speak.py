@@ -55,12 +55,14 @@ class Report:
     def __init__(self, as_json: bool, launch: Launch):
         self._as_json, self._rank = as_json, launch.rank
         self.speaks, self.over = launch.rank == 0, None
+        self._joined = False  # whether it is another rank's process, which has met the root
         self.findings: list[Finding] = []
         self._doing = ("start", "the start of a process", "run it again")
 
     def take(self, message: dict) -> None:
         self.over = message.get("over", self.over)
-        self.speaks &= not message.get("quiet", False)
+        self._joined |= message.get("quiet", False)
+        self.speaks &= not self._joined
         self._doing = message.get("doing", self._doing)
         for table in message.get("findings", ()):
             self._add(Finding(**table), message.get("here", False))
@@ -74,7 +76,8 @@ class Report:
         if self.speaks and self._as_json:
             print(json.dumps([dataclasses.asdict(finding) for finding in self.findings], indent=1), flush=True)
         status = 1 if worst(self.findings) == "fault" else 0
-        if status and not self.speaks:
+        root_knows = self._joined and self.over == "well"
+        if status and not self.speaks and not root_knows:
             time.sleep(_LATER)  # launchers end all where one fails, and whoever speaks may not have come so far yet
         return status
 
