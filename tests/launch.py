@@ -64,6 +64,14 @@ def ranks_of(job: subprocess.Popen) -> list[psutil.Process]:
     return list(first.values())
 
 
+def status_of(job: subprocess.Popen, log: Path, within: float) -> int:
+    """The exit status of a job that must end within so many seconds."""
+    try:
+        return job.wait(timeout=within)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"the job did not end within {within} s:\n{log.read_text()[-4000:]}") from None
+
+
 def wait_until(condition, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -3,8 +3,6 @@
 import os
 import sys
 
-import numpy as np
-
 from hvd_ae.world import World
 
 
@@ -51,30 +49,13 @@ def place(with_mpi: bool) -> World:
     return find_world(MPI.COMM_WORLD)
 
 
-def texts_of_all(text: str) -> list[str]:
-    """The texts of all ranks in rank order, before there is an engine (every rank calls it)."""
+def texts_of_ranks(own: str) -> list[str]:
+    """The texts of all ranks in rank order (every rank calls it, with MPI)."""
     from mpi4py import MPI
 
-    from hvd_ae.collectives.nodes import numbers_of_all
+    from hvd_ae.collectives.nodes import texts_of_all
 
-    encoded = np.frombuffer(text.encode(), np.uint8)
-    lengths = numbers_of_all(MPI.COMM_WORLD, [encoded.size])[:, 0].tolist()
-    together = np.empty(sum(lengths), np.uint8)
-    MPI.COMM_WORLD.Allgatherv(encoded, [together, lengths])
-    ends = np.cumsum(lengths)
-    return [bytes(together[end - length : end]).decode() for end, length in zip(ends, lengths)]
-
-
-def abort() -> None:
-    """End all ranks with status 1, through MPI where it runs."""
-    if "mpi4py.MPI" in sys.modules:
-        from mpi4py import MPI
-
-        from hvd_ae.collectives.watchdog import end_all_ranks
-
-        if MPI.Is_initialized() and not MPI.Is_finalized():
-            end_all_ranks(MPI.COMM_WORLD, 1)
-    os._exit(1)
+    return texts_of_all(MPI.COMM_WORLD, own)
 
 
 def horovod_facts() -> dict:

@@ -109,10 +109,6 @@ class Engine(ABC):
         """
         return nullcontext()
 
-    @abstractmethod
-    def abort(self, status: int) -> None:
-        """End every rank of the job at once with this exit status."""
-
     def close(self) -> None:
         """Leave the job in good order; nothing may be called after it. Only needed where Python's own exit is cut."""
 

@@ -1,6 +1,7 @@
 """One failed rank ends the whole job, promptly: with one sentence for what the user can mend, else its traceback."""
 
 import os
+import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -11,14 +12,9 @@ from hvd_ae.world import read_launch
 if TYPE_CHECKING:  # a failure before any command runs must not import TensorFlow first
     from hvd_ae.collectives.engine import Engine
 
-_engine: "Engine | None" = None  # of this process, so that a failure anywhere reaches the other ranks
-
-
-def watch(engine: "Engine") -> None:
-    """From now on an exception that nobody catches ends every rank, in scripts too."""
-    global _engine
-    _engine = engine
-    sys.excepthook = lambda kind, error, _: os._exit(_said_and_closed(error))
+def watch(engine: "Engine | None" = None) -> None:
+    """From now on an exception that nobody catches ends every rank, in scripts too; without an engine, its start does."""
+    sys.excepthook = lambda kind, error, _: _leave(engine, error)
 
 
 def end_job(error: BaseException) -> int:
@@ -28,20 +24,50 @@ def end_job(error: BaseException) -> int:
     the others, which wait for it in a collective.
     """
     expected, status = isinstance(error, (Refused, OutOfStep, Stopped, NotWritten)), getattr(error, "exit_status", 1)
-    agreed = expected and (error.agreed or _engine is None)
-    speaks = not agreed or (_engine.world.is_root if _engine else read_launch(os.environ).rank == 0)
+    rank, size = _place()
+    agreed = expected and (error.agreed or size == 1)  # before MPI runs, all refuse what all were given
+    speaks = not agreed or (rank if size > 1 else read_launch(os.environ).rank) == 0
     if speaks and expected:
         print(f"hvd-ae: {error}", file=sys.stderr, flush=True)
     elif speaks:
-        where = f"rank {_engine.world.rank} of {_engine.world.size} failed:\n" if _engine else ""
+        where = f"rank {rank} of {size} failed:\n" if size > 1 else ""
         print(f"hvd-ae: {where}{''.join(traceback.format_exception(error))}", file=sys.stderr, flush=True)
-    if _engine is not None and not agreed:
-        _engine.abort(status)
+    if size > 1 and not agreed:
+        end_all_ranks(status)
     return status
 
 
-def _said_and_closed(error: BaseException) -> int:
+def end_all_ranks(status: int) -> None:
+    """MPI_Abort, and this process for certain: MPI leaves by way of C's exit handlers, in one of which Horovod waits for
+    a thread of its own that may be waiting for a rank that never comes.
+
+    Of MPI_COMM_WORLD: of any other communicator MPICH 5 only asks the other ranks to leave by themselves, and there too
+    Horovod's handler waits; of this one the launcher kills them.
+    """
+    signal.setitimer(signal.ITIMER_REAL, 2.0)  # SIGALRM ends a process that holds Python's lock, as mpi4py's Abort does
+    if _place()[1] > 1:
+        from mpi4py import MPI
+
+        MPI.COMM_WORLD.Abort(status)
+    os._exit(status)
+
+
+def _place() -> tuple[int, int]:
+    """The rank and the world size as far as MPI runs here; (0, 1) where it does not."""
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        if MPI.Is_initialized() and not MPI.Is_finalized():
+            return MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size
+    return 0, 1
+
+
+def _leave(engine: "Engine | None", error: BaseException) -> None:
     status = end_job(error)
-    if _engine is not None:
-        _engine.close()
-    return status
+    if engine is not None:
+        engine.close()
+    elif _place()[1] > 1:
+        from mpi4py import MPI
+
+        MPI.Finalize()
+    os._exit(status)  # Python's own exit would wait for threads, and print the exception again

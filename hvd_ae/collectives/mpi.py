@@ -10,7 +10,7 @@ from mpi4py import MPI
 from hvd_ae.collectives.engine import Engine, Traffic, part_sizes
 from hvd_ae.collectives.messages import Messages
 from hvd_ae.collectives.nodes import find_world, numbers_of_all
-from hvd_ae.collectives.watchdog import Watchdog, end_all_ranks
+from hvd_ae.collectives.watchdog import Watchdog
 from hvd_ae.collectives.window import ParameterWindow
 from hvd_ae.world import World
 
@@ -75,9 +75,6 @@ class MPIEngine(Engine):
 
     def watched(self, timeout: float, folder: Path) -> AbstractContextManager:
         return Watchdog(self.communicator, self.awaited, timeout, folder) if timeout else nullcontext()
-
-    def abort(self, status: int) -> None:
-        end_all_ranks(self.communicator, status)
 
     def close(self) -> None:
         MPI.Finalize()

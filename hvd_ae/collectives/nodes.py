@@ -1,4 +1,4 @@
-"""Which ranks share a node, and the cores they have there."""
+"""Which ranks share a node, the cores they have there, and what they tell one another before there is an engine."""
 
 import os
 
@@ -40,3 +40,13 @@ def numbers_of_all(communicator: MPI.Intracomm, own: list[int]) -> np.ndarray:
     numbers = np.empty((communicator.size, len(own)), np.int64)
     communicator.Allgather(np.array(own, np.int64), numbers)
     return numbers
+
+
+def texts_of_all(communicator: MPI.Intracomm, own: str) -> list[str]:
+    """The texts of all ranks in rank order (every rank calls it)."""
+    encoded = np.frombuffer(own.encode(), np.uint8)
+    lengths = numbers_of_all(communicator, [encoded.size])[:, 0].tolist()
+    together = np.empty(sum(lengths), np.uint8)
+    communicator.Allgatherv(encoded, [together, lengths])
+    ends = np.cumsum(lengths)
+    return [bytes(together[end - length : end]).decode() for end, length in zip(ends, lengths)]

@@ -3,8 +3,10 @@
 import importlib
 import importlib.util
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 
+from hvd_ae.collectives.agree import refused_by_all
 from hvd_ae.collectives.devices import configure_devices
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.failure import watch
@@ -28,6 +30,7 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     Raises:
         Refused: a piece is missing, or the launcher started another number of ranks than MPI sees.
     """
+    watch()
     launch = read_launch(environ)
     name = engine or _default_engine(launch)
     collectives = _start_single(launch, threads) if name == "single" else _start_mpi(name, launch, threads)
@@ -61,13 +64,31 @@ def _start_mpi(name: str, launch: Launch, threads: int | None) -> Engine:
 
     world = find_world(MPI.COMM_WORLD)
     check_launch(launch, world, name)
-    configure_devices(world, affinities_on_node(MPI.COMM_WORLD), threads)
+    cores = affinities_on_node(MPI.COMM_WORLD)
+    _on_all_or_none(lambda: configure_devices(world, cores, threads))
     if name == "mpi":
         return MPIEngine(world)
-    _require("horovod", name)
+    _on_all_or_none(lambda: _require("horovod", name))
     from hvd_ae.collectives.horovod import HorovodEngine
 
     return HorovodEngine(world)
+
+
+def _on_all_or_none(attempt: Callable[[], None]) -> None:
+    """As `agree.together`, before there is an engine: one rank without its GPU or Horovod must not leave others waiting."""
+    from mpi4py import MPI
+
+    from hvd_ae.collectives.nodes import texts_of_all
+
+    message = ""
+    try:
+        attempt()
+    except Refused as refusal:
+        message = f"rank {MPI.COMM_WORLD.rank} on {socket.gethostname()}: {refusal}"
+    messages = list(filter(None, texts_of_all(MPI.COMM_WORLD, message)))
+    if messages:
+        everywhere = len(messages) == MPI.COMM_WORLD.size
+        raise refused_by_all(messages[0].partition(": ")[2] if everywhere else messages[0])
 
 
 def _default_engine(launch: Launch) -> str:

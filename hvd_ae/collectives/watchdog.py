@@ -5,7 +5,6 @@ answers "I wait too" is a victim like itself; who does not answer, or does not w
 """
 
 import faulthandler
-import os
 import sys
 import threading
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
+
+from hvd_ae.collectives.failure import end_all_ranks
 
 _QUESTION, _ANSWER = 1, 2  # tags
 _BUSY, _WAITS = 0, 1
@@ -109,7 +110,7 @@ class Watchdog:
             found.append("all ranks waited for one another")
         print(f"hvd-ae: rank {self._communicator.rank} waited for most of --stall-timeout {self._timeout:g} s: "
               f"{', and '.join(found)}; what each rank was doing is in {self._folder}", file=sys.stderr, flush=True)
-        end_all_ranks(self._communicator, 1)
+        end_all_ranks(1)
 
     def _write_stacks(self) -> None:
         try:
@@ -118,15 +119,6 @@ class Watchdog:
                 faulthandler.dump_traceback(file, all_threads=True)
         except OSError:
             pass  # the names of the ranks matter more
-
-
-def end_all_ranks(communicator: MPI.Intracomm, status: int) -> None:
-    """MPI_Abort, and this process for certain: MPI ends it by way of C's exit handlers, in one of which Horovod waits for
-    a thread of its own that may be waiting for a rank that never comes."""
-    leave = threading.Timer(1.0, os._exit, [status])
-    leave.daemon = True
-    leave.start()
-    communicator.Abort(status)
 
 
 def _named(ranks: list[int]) -> str:

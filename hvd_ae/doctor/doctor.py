@@ -32,9 +32,9 @@ def _look(tell: Channel, launch: Launch, run_dir: str, collectives: str | None) 
         tell.found_here(fault(tell.check, _sentence(error), _UNFORESEEN))
         tell.over("badly")
         time.sleep(1)  # the parent speaks before the job ends
-        from hvd_ae.collectives.about import abort
+        from hvd_ae.collectives.failure import end_all_ranks
 
-        abort()
+        end_all_ranks(1)
 
 
 def _go_through(tell: Channel, launch: Launch, run_dir: str, collectives: str | None) -> None:
@@ -83,7 +83,7 @@ def _start_mpi(tell: Channel, launch: Launch) -> dict | None:
 
 def _facts_of_all(tell: Channel, mpi: dict | None) -> list[dict]:
     """Each rank's facts, in rank order, the same on all ranks."""
-    from hvd_ae.collectives.about import place, texts_of_all
+    from hvd_ae.collectives.about import place, texts_of_ranks
     from hvd_ae.doctor import ranks
 
     tell.doing("MPI", "an exchange between the ranks", _NOT_ALL_CAME)
@@ -94,7 +94,7 @@ def _facts_of_all(tell: Channel, mpi: dict | None) -> list[dict]:
     except Exception as error:
         own = {"rank": world.rank, "error": f"{_sentence(error)} on {socket.gethostname()}"}
     tell.doing("MPI", "an exchange between the ranks", _NOT_ALL_CAME)
-    return [json.loads(text) for text in texts_of_all(json.dumps(own))] if mpi else [own]
+    return [json.loads(text) for text in texts_of_ranks(json.dumps(own))] if mpi else [own]
 
 
 def _horovod() -> dict | None:

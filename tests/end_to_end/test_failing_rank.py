@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from tests.launch import HVD_AE, mpirun, ranks_of, started, wait_until
+from tests.launch import HVD_AE, mpirun, ranks_of, started, status_of, wait_until
 
 # A model that trains for hours, unless something goes wrong.
 ENDLESS = ["train", "--data", "synthetic:4000x64", "--model", "shallow", "--epochs", "1000000", "--checkpoint-every", "0"]
@@ -81,7 +81,36 @@ def test_a_killed_rank_ends_all_within_30_seconds(tmp_path, collectives):
         assert len(ranks) == 3
         killed = time.monotonic()
         ranks[1].kill()
-        status = job.wait(timeout=60)
+        status = status_of(job, tmp_path / "log", 60)
         assert time.monotonic() - killed < 30
         assert status != 0
         wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in ranks), 10)
+
+
+LACKS = """
+import sys
+import hvd_ae
+import tensorflow as tf
+from mpi4py import MPI
+
+if sys.argv[2] == "gpu":  # two in a node of three ranks
+    tf.config.list_physical_devices = lambda kind: ["/GPU:0", "/GPU:1"]
+    tf.config.set_visible_devices = tf.config.experimental.set_memory_growth = lambda *_: None
+elif MPI.COMM_WORLD.rank == 2:
+    sys.modules["horovod.tensorflow"] = None
+hvd_ae.train(hvd_ae.TrainSettings(model="shallow", epochs=1, run_dir=sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("missing", "said"), [
+    ("gpu", "local rank 2 has no GPU of its own, 2 are visible: start 2 ranks per node"),
+    ("horovod", "collectives='horovod' needs horovod, which does not load"),
+])
+def test_what_one_rank_lacks_refuses_all(tmp_path, missing, said):
+    """Found between the start of MPI and that of the engine, when others wait already."""
+    script = tmp_path / "lacks.py"
+    script.write_text(LACKS)
+    ended = mpirun(3, sys.executable, str(script), str(tmp_path / "run"), missing, timeout=90)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("hvd-ae:") == 1 and "Traceback" not in ended.stderr, ended.stderr
+    assert "hvd-ae: rank 2 on " in ended.stderr and said in ended.stderr

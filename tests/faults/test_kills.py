@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.launch import HVD_AE, mpirun, ranks_of, started, succeeded, wait_until
+from tests.launch import HVD_AE, mpirun, ranks_of, started, status_of, succeeded, wait_until
 
 KILLS = int(os.environ.get("HVD_AE_KILLS", "3"))
 TRAINING = ["train", "--data", "synthetic:4000x64", "--model", "shallow", "--batch-size", "16", "--resume"]
@@ -39,7 +39,7 @@ def test_killed_ranks_cost_no_sample(tmp_path, averaging):
             ranks = ranks_of(job)
             assert ranks and job.poll() is None, "the run has ended before it was killed: give it more epochs"
             ranks[seeded.randrange(len(ranks))].kill()
-            assert job.wait(timeout=60) != 0
+            assert status_of(job, tmp_path / "log", 60) != 0
     succeeded(mpirun(2, *command, "--run-dir", str(folder), timeout=240 + 5 * KILLS))
     whole, killed = (epochs(tmp_path / name) for name in ("whole", "killed"))
     assert [row["samples"] for row in killed] == [3600 * (epoch + 1) for epoch in range(len(whole))]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.launch import BIN, HVD_AE, mpirun, ranks_of, succeeded, wait_until
+from tests.launch import BIN, HVD_AE, mpirun, ranks_of, status_of, succeeded, wait_until
 
 # In one job: a run without signals, then for each phase one that is stopped there and resumed.
 PHASES = '''
@@ -82,7 +82,7 @@ def test_the_job_ends_with_75_and_one_sentence(tmp_path, launcher, to, name):
     try:
         wait_until(lambda: (tmp_path / "run" / "metrics.jsonl").exists(), 90)
         (ranks_of(job)[1] if to == "rank" else job).send_signal(getattr(__import__("signal"), f"SIG{name}"))
-        status = job.wait(timeout=60)
+        status = status_of(job, tmp_path / "log", 60)
     finally:
         job.kill()
     said = (tmp_path / "log").read_text()
