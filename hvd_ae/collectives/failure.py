@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def end_all_ranks(status: int) -> None:
     Of MPI_COMM_WORLD: of any other communicator MPICH 5 only asks the other ranks to leave by themselves, and there too
     Horovod's handler waits; of this one the launcher kills them.
     """
+    time.sleep(1.0)  # Hydra passes on what has been said, but at an abort no longer what it has not read yet
     signal.setitimer(signal.ITIMER_REAL, 2.0)  # SIGALRM ends a process that holds Python's lock, as mpi4py's Abort does
     if _place()[1] > 1:
         from mpi4py import MPI

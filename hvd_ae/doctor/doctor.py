@@ -3,13 +3,12 @@
 import importlib.util
 import json
 import socket
-import time
 from collections.abc import Callable, Mapping
 
 from hvd_ae.doctor.findings import Finding, fault, of_the_worst_rank, warning, worst
 from hvd_ae.doctor.speak import Channel, Report, supervised
 from hvd_ae.errors import Refused
-from hvd_ae.quiet import import_tensorflow
+from hvd_ae.importing import import_tensorflow
 from hvd_ae.world import Launch, read_launch
 
 _NOT_ALL_CAME = "a rank failed or never came, or a firewall stands between the nodes"
@@ -31,7 +30,6 @@ def _look(tell: Channel, launch: Launch, run_dir: str, collectives: str | None) 
     except Exception as error:
         tell.found_here(fault(tell.check, _sentence(error), _UNFORESEEN))
         tell.over("badly")
-        time.sleep(1)  # the parent speaks before the job ends
         from hvd_ae.collectives.failure import end_all_ranks
 
         end_all_ranks(1)
