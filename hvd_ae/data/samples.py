@@ -1,6 +1,7 @@
 """Samples in memory or in a memory-mapped file, read row by row and never as a whole."""
 
 import math
+import mmap
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,18 @@ class Samples:
         is_stretch = np.array_equal(indices, np.arange(first, first + len(indices)))
         chosen = self.values[first : first + len(indices)] if is_stretch else self.values[indices]
         with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, which `check_rows` refuses
-            return chosen.astype(self.row_dtype, order="C", subok=False, copy=is_stretch)
+            rows = chosen.astype(self.row_dtype, order="C", subok=False, copy=is_stretch)
+        _let_go_of_pages(self.values)
+        return rows
+
+
+def _let_go_of_pages(values: np.ndarray) -> None:
+    """Pages of a memory-mapped file that have been read stay in the system's cache, but not in this process's memory.
+
+    Without it a rank would grow by the whole file: to read a row the system maps the pages around it too.
+    """
+    if getattr(values, "mode", None) == "r":  # what has been written into another map might be lost
+        values._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def check_rows(samples: Samples, indices: np.ndarray) -> tuple[float, float]:
