@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.contest import alternate, slowest
 from benchmarks.rows import spread
-from hvd_ae.quiet import import_tensorflow
+from hvd_ae.importing import import_tensorflow
 
 _PATTERN = 7  # numbers differ by place, so that a sum of the wrong places is wrong; all are exact in float32
 

@@ -9,7 +9,7 @@ import numpy as np
 
 def main(began: float) -> None:
     """`began`: when the command was given, in seconds since 1970."""
-    from hvd_ae.quiet import import_tensorflow
+    from hvd_ae.importing import import_tensorflow
 
     started = time.perf_counter()
     import_tensorflow()

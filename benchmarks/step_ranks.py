@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.contest import alternate, slowest
 from benchmarks.rows import spread
-from hvd_ae.quiet import import_tensorflow
+from hvd_ae.importing import import_tensorflow
 
 _STEPS = 50  # in a turn of a part: as many as training takes in one call into the graph
 _FEW = 10  # of what takes longer than a step

@@ -9,7 +9,7 @@ __all__ = ["NotWritten", "OutOfStep", "Refused", "Result", "Stopped", "TrainSett
 def __getattr__(name: str):
     # TensorFlow takes seconds to import: not before it is needed
     if name in __all__:
-        from hvd_ae.quiet import import_tensorflow
+        from hvd_ae.importing import import_tensorflow
 
         import_tensorflow()
     if name in ("train", "Result"):

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from hvd_ae.config import Collectives, CompareSettings, TrainSettings, flags_from_toml
-from hvd_ae.quiet import import_tensorflow
+from hvd_ae.importing import import_tensorflow
 from hvd_ae.world import read_launch
 
 

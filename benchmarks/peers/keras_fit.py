@@ -6,7 +6,7 @@ Settings: steps, steps_per_execution; jit=0/1 (jit_compile; Keras's own choice w
 import time
 
 from benchmarks.peers.common import GLOBAL_BATCH, LEARNING_RATE, WIDTHS, Given, given, say
-from hvd_ae.quiet import import_tensorflow
+from hvd_ae.importing import import_tensorflow
 
 
 def build():

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "hvd_ae"
-FLOORS = [{"errors", "quiet"}, {"config", "world"}, {"collectives"}, {"data"}, {"models"}, {"averaging"}, {"training"},
+FLOORS = [{"errors", "importing"}, {"config", "world"}, {"collectives"}, {"data"}, {"models"}, {"averaging"}, {"training"},
           {"runs"}, {"api", "inference"}, {"compare", "probe", "verify", "doctor"}, {"cli"}]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ENTRIES = {"__init__", "__main__"}  # they hand over to what lies below them
@@ -60,7 +60,7 @@ def test_horovod_and_mpi4py_come_in_by_one_door():
 def test_the_environment_is_read_in_few_places_only():
     """Below start() the rank is a value; these read where files lie, or hand the launcher's words to `read_launch`."""
     allowed = {"collectives/start.py", "collectives/failure.py", "collectives/horovod.py", "data/download.py", "cli.py",
-               "quiet.py"}
+               "importing.py"}
     found = set()
     for room, path, tree in modules():
         if room != "install" and any(isinstance(node, ast.Attribute) and node.attr == "environ" for node in ast.walk(tree)):
