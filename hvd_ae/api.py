@@ -125,6 +125,7 @@ def _finish(prepared: Prepared, position: Position, folder: RunFolder) -> dict:
         replica, settings = prepared.replica, prepared.settings
         rows = folder.read_metrics()
         parameters, buffers = prepared.way.result
+        replica.release_slots()  # writing a model takes memory
         model = replica.flat.write(parameters.numpy(), buffers.numpy())
         encoder = save_models(model, folder.path)
         draw_pictures(model, encoder, prepared.source, rows, settings.loss, folder.path)

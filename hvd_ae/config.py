@@ -34,7 +34,7 @@ _OUTER_DEFAULTS = {
 _PERIODIC = {"sync_every": 16, "slots": "keep"}
 _OUTER = {"outer_optimizer": "none", "outer_learning_rate": None, "outer_momentum": None}
 WAY_SETTINGS: dict[str, dict[str, Any]] = {
-    "gradient": {"accumulate": 1, "clip_norm": None, "compression": "none"},
+    "gradient": {"accumulate": 1, "clip_norm": None, "compression": "none", "buckets": 1},
     "sharded": {"accumulate": 1, "clip_norm": None},
     "adasum": {},
     "parameter": {**_PERIODIC, **_OUTER},
@@ -104,6 +104,9 @@ class TrainSettings:
     """Largest norm of the averaged gradient over all parameters [gradient, sharded, post-local: no limit]."""
     compression: Compression | None = None
     """Bits of a number on the wire: 32, or 16 as fp16 or bf16 [gradient, post-local: none]."""
+    buckets: int | None = None
+    """Pieces of the gradient, cut between layers, each averaged while the backward pass goes on with the layers before;
+    for slow links and large models [gradient: 1]."""
     outer_optimizer: OuterOptimizer | None = None
     """What turns the step between two averages into an update [parameter, post-local, hierarchical: none]."""
     outer_learning_rate: float | None = None
@@ -209,7 +212,7 @@ def _check(s: TrainSettings) -> None:
             _one_of(name, getattr(s, name), get_args(choices))
     _one_of("averaging", s.averaging, WAY_SETTINGS)
     for name in ("batch_size", "epochs", "steps", "sync_every", "keep_checkpoints", "proof_every", "threads", "accumulate",
-                 "ranks_per_node", "min_sync_every", "max_sync_every", "aggregate"):
+                 "ranks_per_node", "min_sync_every", "max_sync_every", "aggregate", "buckets"):
         _at_least(name, getattr(s, name), 1)
     for name in ("checkpoint_every", "warmup_epochs", "seed", "outer_momentum", "local_after", "stall_timeout"):
         _at_least(name, getattr(s, name), 0)
@@ -260,6 +263,9 @@ def _check_combinations(s: TrainSettings) -> None:
             if getattr(s, name) is not None:
                 raise Refused(f"{name}={getattr(s, name)} has no effect with outer_optimizer='none': drop it, or use "
                               "outer_optimizer='sgd' or 'nesterov'")
+    if (s.buckets or 1) > 1 and (s.accumulate or 1) > 1:
+        raise Refused(f"buckets={s.buckets} has no effect with accumulate={s.accumulate}, which averages after the backward "
+                      "pass: drop one of them")
     if s.server == "async" and s.aggregate is not None:
         raise Refused(f"aggregate={s.aggregate} has no effect with server='async', which applies each gradient as it "
                       "comes: drop it, or use server='sync'")

@@ -15,7 +15,9 @@ class Gradient(Way):
 
     With `accumulate` K the gradients of K steps are added up before they are reduced and applied, as one batch K times
     as large; an evaluation or a checkpoint applies what has come together by then. `clip_norm` bounds the norm of the
-    averaged gradient, over all parameters. `compression` sends 16 bits a number (see `compression.py`).
+    averaged gradient, over all parameters. `compression` sends 16 bits a number (see `compression.py`). With `buckets` K the
+    gradient is cut between layers, and each piece is reduced while the backward pass goes on with the layers before it
+    (Li et al. 2020, https://arxiv.org/abs/2006.15704, section 3.2).
     """
 
     def __init__(self, replica, collectives, settings, steps_per_epoch):
@@ -23,6 +25,7 @@ class Gradient(Way):
         self.accumulate = settings.accumulate or 1
         self.clip_norm = settings.clip_norm
         self.compression = settings.compression or "none"
+        self.buckets = settings.buckets or 1
         self.period = self.accumulate
         if self.accumulate > 1:
             self.accumulated = tf.Variable(tf.zeros_like(replica.vector), name="accumulated", trainable=False)
@@ -38,8 +41,8 @@ class Gradient(Way):
 
     def step(self, batch: Batch) -> tf.Tensor:
         if self.accumulate == 1:
-            gradient, loss_sum = self.replica.gradient(batch, divisor=batch.global_rows)
-            self.reduce_and_update(gradient)
+            gradient, loss_sum = self.replica.gradient_in_buckets(batch, batch.global_rows, self.buckets)
+            self.reduce_and_update(*gradient)
             return loss_sum
         gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
         self.accumulated.assign_add(gradient)
@@ -55,9 +58,13 @@ class Gradient(Way):
         self.rows_accumulated.assign(0)
         self.steps_accumulated.assign(0)
 
-    def reduce_and_update(self, gradient: tf.Tensor) -> None:
+    def reduce_and_update(self, *buckets: tf.Tensor) -> None:
         """The mean gradient over samples, from each rank's part of it, and one step of the optimizer."""
-        gradient = compressed_sum(self.collectives, gradient, self.compression)
+        reduced: list[tf.Tensor] = []
+        for bucket in reversed(buckets):  # in the order in which the backward pass has them, the same on all ranks
+            with tf.control_dependencies(reduced[:1]):
+                reduced.insert(0, compressed_sum(self.collectives, tf.identity(bucket), self.compression))
+        gradient = tf.concat(reduced, axis=0) if len(reduced) > 1 else reduced[0]
         self.replica.update(self.clipped(gradient, tf.reduce_sum(tf.square(gradient))))
 
     def clipped(self, gradient: tf.Tensor, square: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,7 @@ from hvd_ae.collectives.watchdog import Watchdog
 from hvd_ae.collectives.window import ParameterWindow
 from hvd_ae.world import World
 
+_PIECE = 64 << 20  # bytes that are summed at a time: MPI takes as much memory again for what it sums
 _ALIGNMENT = 64  # bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES at its largest
 
 
@@ -93,13 +94,19 @@ class MPIEngine(Engine):
 
     def _my_sum(self, vector: np.ndarray) -> np.ndarray:
         sizes = part_sizes(vector.size, self.world.size)
-        mine = sizes[self.world.rank]
-        theirs = np.empty((self.world.size, mine), vector.dtype)
-        self.communicator.Alltoallv([vector, sizes], [theirs, [mine] * self.world.size])
-        total = aligned_empty(mine, vector.dtype)
-        np.copyto(total, theirs[0])
-        for part in theirs[1:]:
-            total += part
+        starts = [sum(sizes[:rank]) for rank in range(self.world.size)]
+        total = aligned_empty(sizes[self.world.rank], vector.dtype)
+        piece = _elements(vector.dtype) // self.world.size + 1
+        for first in range(0, sizes[0], piece):
+            counts = [max(0, min(piece, size - first)) for size in sizes]
+            mine = counts[self.world.rank]
+            theirs = np.empty((self.world.size, mine), vector.dtype)
+            self.communicator.Alltoallv([vector, (counts, [start + first for start in starts])],
+                                        [theirs, [mine] * self.world.size])
+            mine_of_total = total[first : first + mine]
+            np.copyto(mine_of_total, theirs[0])
+            for part in theirs[1:]:
+                mine_of_total += part
         return total
 
     def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor:
@@ -113,7 +120,9 @@ class MPIEngine(Engine):
 
     def _all_reduce(self, vector: np.ndarray, operation: MPI.Op) -> np.ndarray:
         result = aligned_empty(vector.size, vector.dtype)
-        self.communicator.Allreduce(vector, result, operation)
+        for first in range(0, vector.size, _elements(vector.dtype)):
+            piece = slice(first, first + _elements(vector.dtype))
+            self.communicator.Allreduce(vector[piece], result[piece], operation)
         return result
 
     def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
@@ -185,6 +194,10 @@ class MPIEngine(Engine):
         result = tf.numpy_function(function, [vector, *more], vector.dtype)
         result.set_shape(shape)
         return result
+
+
+def _elements(dtype: np.dtype) -> int:
+    return _PIECE // dtype.itemsize
 
 
 def aligned_empty(count: int, dtype: np.dtype) -> np.ndarray:

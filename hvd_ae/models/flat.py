@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import keras
@@ -20,8 +21,20 @@ class Layout:
         self.size = sum(self.sizes)
 
     def split(self, vector: tf.Tensor) -> list[tf.Tensor]:
-        """The vector's pieces in their own shapes."""
-        return [tf.reshape(piece, shape) for piece, shape in zip(tf.split(vector, self.sizes), self.shapes)]
+        """The vector's pieces in their own shapes.
+
+        TensorFlow gives a slice without copying where it begins and ends at a multiple of 64 bytes, as those of most
+        layers do; `tf.split` would copy them all.
+        """
+        return [tf.reshape(vector[end - size : end], shape)
+                for end, size, shape in zip(accumulate(self.sizes), self.sizes, self.shapes)]
+
+    def buckets(self, count: int) -> list[slice]:
+        """The arrays as at most `count` runs of consecutive ones, about equal in numbers."""
+        ends = list(accumulate(self.sizes))
+        cuts = {min(range(len(ends)), key=lambda i: abs(ends[i] - self.size * bucket / count)) + 1
+                for bucket in range(1, count)} - {len(ends)}
+        return [slice(*cut) for cut in pairwise([0, *sorted(cuts), len(ends)])]
 
     def join(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
         """The inverse of `split`."""
@@ -33,7 +46,7 @@ class Layout:
 class Evaluation(NamedTuple):
     """What one forward and backward pass gives."""
 
-    gradient: tf.Tensor  # float32 (parameters,)
+    gradient: list[tf.Tensor]  # float32 (parameters,), in as many pieces as were asked for, each as soon as it is there
     loss_sum: tf.Tensor  # float32 scalar: the sum over the rows of each sample's loss
     buffers: tf.Tensor  # float32 (buffers,): moving statistics after the pass
     counters: list[tf.Tensor]  # seeds and the like after the pass, in their own dtypes
@@ -72,11 +85,16 @@ class FlatModel:
             self._of_kind(non_trainable, False),
         )
 
+    def release(self) -> None:
+        """Give back the memory of the Keras model's own trainable variables, which stay empty until the next `write`."""
+        for variable in self.keras_model.trainable_variables:
+            replace(variable.value, tf.zeros([0]))
+
     def write(self, parameters: np.ndarray, buffers: np.ndarray) -> keras.Model:
         """The Keras model, holding these vectors: to be saved, or called by code that knows nothing of vectors."""
         values = np.split(parameters, np.cumsum(self.layout.sizes)[:-1])
         for variable, value in zip(self.keras_model.trainable_variables, values):
-            variable.assign(value.reshape(variable.shape))
+            replace(variable.value, value.reshape(variable.shape))
         values = np.split(buffers, np.cumsum(self.buffer_layout.sizes)[:-1])
         for variable, value in zip(self._of_kind(self.keras_model.non_trainable_variables, True), values):
             variable.assign(value.reshape(variable.shape))
@@ -104,8 +122,8 @@ class FlatModel:
             outputs, penalties = model(inputs, training=training), model.losses
         return outputs, [scope.get_current_value(v) for v in model.non_trainable_variables], penalties
 
-    def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor) -> Evaluation:
-        """Loss and gradient of the rows' losses summed and divided by `divisor`.
+    def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor, buckets: int = 1) -> Evaluation:
+        """Loss and gradient, in `buckets` pieces, of the rows' losses summed and divided by `divisor`.
 
         With the rows of this rank as divisor the gradient is this rank's mean over samples. With the rows of all
         ranks the ranks' gradients add up to the mean over all samples, however many rows each rank had. A penalty
@@ -119,9 +137,15 @@ class FlatModel:
             objective = (loss_sum + rows * tf.add_n(penalties)) if penalties else loss_sum
             objective /= tf.cast(divisor, tf.float32)
         gradients = tape.gradient(objective, pieces, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradient = self.layout.join([tf.convert_to_tensor(g) for g in gradients])
+        gradients = [tf.convert_to_tensor(g) for g in gradients]
+        gradient = [self.layout.join(gradients[arrays]) for arrays in self.layout.buckets(buckets)]
         buffers = self.buffer_layout.join(self._of_kind(non_trainable, True))
         return Evaluation(gradient, loss_sum, buffers, self._of_kind(non_trainable, False))
+
+
+def replace(variable: tf.Variable, value) -> None:
+    """Give a variable a value of another size than it has now, which `assign` refuses; an empty one frees its memory."""
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.models.flat import FlatModel
+from hvd_ae.models.flat import FlatModel, replace
 
 
 class Batch(NamedTuple):
@@ -34,6 +34,7 @@ class Replica:
         self.flat = flat
         parameters, buffers, counters = flat.read()
         self.parameters = keras.Variable(parameters, name="parameters")
+        flat.release()
         self.buffers = tf.Variable(buffers, name="buffers", trainable=False)
         self.counters = [tf.Variable(c + np.asarray(rank, c.dtype), trainable=False) for c in counters]
         # the samples this rank, and all ranks, have trained on since the last average: its weight in the next one
@@ -89,10 +90,22 @@ class Replica:
 
         A rank without rows in this step gives zeros, and its batch normalisation is left alone.
         """
+        [gradient], loss_sum = self.gradient_in_buckets(batch, divisor, 1)
+        return gradient, loss_sum
+
+    def gradient_in_buckets(self, batch: Batch, divisor: tf.Tensor, buckets: int) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """As `gradient`, cut between layers into at most `buckets` consecutive vectors.
+
+        The last is there first, while the backward pass goes on with the layers before.
+        """
+        layout = self.flat.layout
+        sizes = [sum(layout.sizes[arrays]) for arrays in layout.buckets(buckets)]
         gradient, loss_sum, buffers, counters = tf.cond(
             batch.rows > 0,
-            lambda: tuple(self._evaluate(batch, divisor)),
-            lambda: (tf.zeros_like(self.vector), 0.0, tf.identity(self.buffers), list(map(tf.identity, self.counters))),
+            lambda: tuple(self._evaluate(batch, divisor, buckets)),
+            # filled with a number that is 0 here: TensorFlow would keep a constant of that size for good
+            lambda: ([tf.fill([size], tf.cast(batch.rows, tf.float32)) for size in sizes], 0.0,
+                     tf.identity(self.buffers), list(map(tf.identity, self.counters))),
         )
         if self.flat.buffer_layout.size:
             self.buffers.assign(buffers)
@@ -101,15 +114,21 @@ class Replica:
         self.rows_since.assign_add(tf.cast(tf.stack([batch.rows, batch.global_rows]), tf.int64))
         return gradient, loss_sum
 
-    def _evaluate(self, batch: Batch, divisor: tf.Tensor):
+    def _evaluate(self, batch: Batch, divisor: tf.Tensor, buckets: int):
         return self.flat.evaluate(
             tf.convert_to_tensor(self.vector), tf.convert_to_tensor(self.buffers),
             [tf.convert_to_tensor(counter) for counter in self.counters], batch.inputs, batch.targets, divisor,
+            buckets,
         )
 
     def update(self, gradient: tf.Tensor) -> None:
         """One step of the optimizer on what it trains: all parameters, or this rank's part of them."""
         self._apply(gradient)
+
+    def release_slots(self) -> None:
+        """Give back the memory of the optimizer's vectors, when nothing is trained any more."""
+        for slot in self.slots:
+            replace(slot, tf.zeros([0]))
 
     def _apply_eagerly(self, gradient: tf.Tensor) -> None:
         self.optimizer.apply([gradient], [self.trained])

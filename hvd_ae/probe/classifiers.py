@@ -76,9 +76,11 @@ def judge_fine_tuned(settings: TrainSettings, collectives: Engine, source: Sourc
 
     def build() -> keras.Model:
         keras.utils.set_random_seed(settings.seed)
+        own = keras.models.clone_model(encoder)
+        own.set_weights(encoder.get_weights())
         return keras.Sequential([
             keras.Input(source.train.sample_shape),
-            encoder,
+            own,
             keras.layers.Flatten(),
             keras.layers.Dense(128, activation="relu"),
             keras.layers.Dense(classes),

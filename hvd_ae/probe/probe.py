@@ -58,7 +58,7 @@ def probe(run: str, settings: TrainSettings) -> Probe:
 
 def probe_encoder(settings: TrainSettings, collectives: Engine, source: Source, encoder: keras.Model,
                   classes: list[int]) -> Probe:
-    """Train and judge the four; the encoder is left as it is, since training works on vectors made of it."""
+    """Train and judge the four; the encoder is left as it is."""
     codes_width = math.prod(encoder.output_shape[1:])
     width = min(codes_width, math.prod(source.train.sample_shape))
     components = principal_components(source.train, width, collectives)

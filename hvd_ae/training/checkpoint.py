@@ -17,6 +17,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from hvd_ae.collectives.agree import first_of
 from hvd_ae.config import WAY_SETTINGS
@@ -43,14 +44,14 @@ def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> Pat
         NotWritten: on every rank, where a file could not be written on any; older checkpoints are as they were.
     """
     collectives, world, way = prepared.collectives, prepared.collectives.world, prepared.way
-    exact: dict[str, np.ndarray] = {}
+    exact: dict[str, tf.Tensor] = {}
     if position.step_in_epoch:
-        before = values(way.state)
+        before = {name: variable.read_value() for name, variable in way.state.items()}  # shares the memory until it changes
         way.settle()
         exact = {name: value for name, value in before.items()
-                 if name not in way.vectors or not np.array_equal(value, way.vectors[name].numpy())}
+                 if name not in way.vectors or not np.array_equal(value, way.vectors[name])}
     loss_sum = float(collectives.sum(np.array([position.loss_sum])).numpy()[0])
-    own = values(way.own_vectors())
+    own = way.own_vectors()
     final = folder / f"step-{position.step:08d}"
     partial = folder / f"{final.name}.partial"
     manifest = {
@@ -60,9 +61,7 @@ def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> Pat
         "settings": {name: getattr(prepared.settings, name) for name in SAME},
         "data": prepared.settings.data, "data_fingerprint": fingerprint(prepared.source).tolist(),
     }
-    if world.is_root:
-        shared = values(way.shared_vectors())
-    _written(prepared, partial, lambda: world.is_root and _write_shared(partial, manifest, shared))
+    _written(prepared, partial, lambda: world.is_root and _write_shared(partial, manifest, way.shared_vectors()))
     if manifest["of_ranks"]:
         _written(prepared, partial, lambda: _write_own(partial, world.rank, own, exact, position.loss_sum))
     _written(prepared, partial, lambda: world.is_root and _put_in_place(partial, final, keep))
@@ -84,7 +83,7 @@ def _written(prepared: Prepared, partial: Path, write) -> None:
                          "checkpoint with --resume")
 
 
-def _write_shared(partial: Path, manifest: dict, vectors: dict[str, np.ndarray]) -> None:
+def _write_shared(partial: Path, manifest: dict, vectors: dict[str, tf.Variable]) -> None:
     for left_over in partial.parent.glob("*.partial"):  # of a writer that was killed
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -112,10 +111,6 @@ def _put_in_place(partial: Path, final: Path, keep: int) -> None:
 def checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, the newest first."""
     return sorted((path for path in folder.glob("step-*") if path.suffix != ".partial"), reverse=True)
-
-
-def values(variables: dict) -> dict[str, np.ndarray]:
-    return {name: variable.numpy() for name, variable in variables.items()}
 
 
 def own_prefix(rank: int) -> str:

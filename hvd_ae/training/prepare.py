@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from hvd_ae.averaging import WAYS
 from hvd_ae.averaging.way import Way
@@ -76,13 +77,23 @@ def prepare(settings: TrainSettings, collectives: Engine, source: Source | None 
     kind = WAYS[settings.averaging]
     together(collectives, lambda: kind.check(settings, collectives.world, collectives.name))
     replica = together(collectives, lambda: _build_replica(settings, source, task, collectives))
-    for vector in (replica.vector, replica.buffers):  # all start from the same, even if a model drew without a seed
-        if vector.shape[0]:
-            vector.assign(collectives.broadcast(vector))
+    take_from_root([replica.vector, replica.buffers], collectives)  # a model may have drawn without a seed
     steps = steps_per_epoch(source.train.count, settings.batch_size, trainers(settings, collectives.world).size)
     prepared = Prepared(settings, collectives, source, task, replica, kind(replica, collectives, settings, steps))
     together(collectives, lambda: _check_values(prepared))
     return prepared
+
+
+def take_from_root(variables: Sequence[tf.Variable], collectives: Engine) -> None:
+    """Give every rank the root's values (every rank calls it)."""
+
+    @tf.function  # outside a graph it would need memory for two more copies
+    def take(variable):
+        variable.assign(tf.reshape(collectives.broadcast(tf.reshape(variable, [-1])), variable.shape))
+
+    for variable in variables:
+        if variable.shape.num_elements():
+            take(variable)
 
 
 def load_on_all(settings: TrainSettings, collectives: Engine) -> Source:

@@ -11,7 +11,7 @@ from hvd_ae.data.sources import fingerprint
 from hvd_ae.errors import Refused
 from hvd_ae.training.checkpoint import FORMAT, checkpoints, own_prefix
 from hvd_ae.training.position import Position
-from hvd_ae.training.prepare import Prepared, updates_per_epoch
+from hvd_ae.training.prepare import Prepared, take_from_root, updates_per_epoch
 from hvd_ae.training.vector_files import BadFile, read_json, read_vectors
 
 
@@ -129,9 +129,9 @@ def _assign(prepared: Prepared, checkpoint: _Checkpoint, shared: dict, own: dict
     """Put the vectors into the replica, the shared ones from the root to all ranks."""
     collectives, way = prepared.collectives, prepared.way
     for name, variable in way.shared_vectors().items():
-        flat = np.ravel(shared.get(name, variable.numpy()))  # a warm-up's count may be new
-        if flat.size:
-            variable.assign(collectives.broadcast(flat).numpy().reshape(variable.shape))
+        if name in shared:  # only the root has any, and a warm-up's count may be new
+            variable.assign(shared[name])
+    take_from_root(list(way.shared_vectors().values()), collectives)
     for name, value in own.items():
         if value is not None and name in way.state:
             way.state[name].assign(value)

@@ -14,7 +14,8 @@ from hvd_ae.models.losses import LOSSES, label_crossentropy
 class Task:
     """A model to train, what its outputs are compared with, and how.
 
-    build: makes the model; called once on every rank, whose first parameters the root's then replace.
+    build: makes the model; called once on every rank, whose first parameters the root's then replace. The model belongs to
+        the training from then on: its variables are empty until the end.
     loss: from (targets, outputs) to one number a row.
     measures: what is reported of the validation samples after each epoch: by name, functions of the same kind.
     of_labels: whether the targets are the samples' labels; otherwise they are the samples themselves.

@@ -4,26 +4,28 @@ Nothing is pickled: NumPy's own format with `allow_pickle=False`, and JSON.
 """
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
+
+_LARGE = 1 << 20  # bytes
 
 
 class BadFile(Exception):
     """A file is missing, truncated, altered or foreign; the message names it."""
 
 
-def write_vectors(folder: Path, prefix: str, vectors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Write each vector to `PREFIX NAME.npy`, down to the disk; each file's SHA-256 by the vector's name."""
+def write_vectors(folder: Path, prefix: str, vectors: Mapping[str, np.ndarray | tf.Variable | tf.Tensor]) -> dict[str, str]:
+    """Write each vector to `PREFIX NAME.npy`, down to the disk, one at a time; each file's SHA-256 by the vector's name."""
     sums = {}
     for name, vector in vectors.items():
         path = folder / f"{prefix}{name}.npy"
         with open(path, "wb") as file:
-            np.save(file, vector, allow_pickle=False)
+            np.save(file, np.asarray(vector), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         with open(path, "rb") as file:
@@ -32,7 +34,7 @@ def write_vectors(folder: Path, prefix: str, vectors: Mapping[str, np.ndarray]) 
 
 
 def read_vectors(folder: Path, prefix: str, sums: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """The vectors that `write_vectors` wrote.
+    """The vectors that `write_vectors` wrote; large ones are left in their files, and read where they are used.
 
     Raises:
         BadFile: naming the first file that is not as it was written.
@@ -41,13 +43,14 @@ def read_vectors(folder: Path, prefix: str, sums: Mapping[str, str]) -> dict[str
     for name, expected in sums.items():
         path = folder / f"{prefix}{name}.npy"
         try:
-            content = path.read_bytes()
+            with open(path, "rb") as file:
+                found, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
         except OSError as error:
             raise BadFile(f"{path} cannot be read ({error.strerror})") from None
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise BadFile(f"{path} is not as it was written ({len(content)} bytes, SHA-256 differs)")
+        if found != expected:
+            raise BadFile(f"{path} is not as it was written ({size} bytes, SHA-256 differs)")
         try:
-            vectors[name] = np.load(io.BytesIO(content), allow_pickle=False)
+            vectors[name] = np.load(path, mmap_mode="r" if size > _LARGE else None, allow_pickle=False)
         except (ValueError, EOFError):
             raise BadFile(f"{path} holds no plain numbers") from None
     return vectors

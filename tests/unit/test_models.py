@@ -25,6 +25,25 @@ def test_layout_splits_and_joins():
     np.testing.assert_array_equal(layout.join(pieces), vector)
 
 
+@pytest.mark.parametrize(("count", "buckets"), [
+    (1, [(0, 4)]), (2, [(0, 2), (2, 4)]), (3, [(0, 1), (1, 3), (3, 4)]), (4, [(0, 1), (1, 2), (2, 3), (3, 4)]), (99, 4)])
+def test_buckets_are_runs_of_arrays_about_equal_in_numbers(count, buckets):
+    found = [(arrays.start, arrays.stop) for arrays in Layout([(10, 5), (40,), (30,), (60,)]).buckets(count)]
+    assert found == buckets if isinstance(buckets, list) else len(found) == buckets
+
+
+def test_a_gradient_in_buckets_is_the_gradient():
+    replica = Replica(FlatModel(build_model("stacked", (4, 5), "sigmoid", seed=1), LOSSES["mse"]), make_optimizer("sgd", 0.1),
+                      rank=0)
+    whole, _ = replica.gradient(a_batch(6), divisor=tf.constant(6))
+    buckets, _ = replica.gradient_in_buckets(a_batch(6), tf.constant(6), 3)
+    assert len(buckets) == 3
+    np.testing.assert_array_equal(np.concatenate(buckets), whole)
+    nothing, _ = replica.gradient_in_buckets(a_batch(0), tf.constant(6), 3)
+    assert [bucket.shape for bucket in nothing] == [bucket.shape for bucket in buckets]
+    assert not np.any(np.concatenate(nothing))
+
+
 def flat_gradient(flat, divisor):
     parameters, buffers, counters = flat.read()
     return flat.evaluate(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS, INPUTS,
@@ -40,7 +59,7 @@ def test_gradient_is_that_of_keras(loss):
         mean = tf.reduce_mean(expected)
     gradients = tape.gradient(mean, [v.value for v in model.trainable_variables])
     ours = flat_gradient(FlatModel(model, LOSSES[loss]), 6)
-    np.testing.assert_allclose(ours.gradient, np.concatenate([np.ravel(g) for g in gradients]), atol=1e-6)
+    np.testing.assert_allclose(ours.gradient[0], np.concatenate([np.ravel(g) for g in gradients]), atol=1e-6)
     assert float(ours.loss_sum) == pytest.approx(6 * float(mean), rel=1e-5)
 
 
@@ -49,7 +68,7 @@ def test_gradient_agrees_with_finite_differences(loss):
     """Along directions near the gradient's own, in which float32 sums of losses still carry enough digits."""
     flat = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES[loss])
     parameters, buffers, _ = flat.read()
-    gradient = flat_gradient(flat, 1).gradient.numpy()
+    gradient = flat_gradient(flat, 1).gradient[0].numpy()
 
     def loss_sum(vector):
         outputs = flat.outputs(tf.constant(vector.astype(np.float32)), tf.constant(buffers), [], INPUTS)
@@ -77,7 +96,7 @@ def test_a_loss_is_that_of_keras_over_all_features_of_each_sample(loss, of_keras
 def test_the_divisor_divides_the_gradient_but_not_the_sum_of_losses():
     flat = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"])
     one, six = flat_gradient(flat, 1), flat_gradient(flat, 6)
-    np.testing.assert_allclose(one.gradient, 6 * six.gradient, atol=1e-6)
+    np.testing.assert_allclose(one.gradient[0], 6 * six.gradient[0], atol=1e-6)
     assert float(one.loss_sum) == float(six.loss_sum)
 
 
@@ -127,7 +146,7 @@ def test_parts_of_a_batch_add_up_to_the_whole_with_the_penalty_of_a_layer():
 
     def part(rows):
         inputs = INPUTS[rows]
-        return flat.evaluate(tf.constant(parameters), tf.constant(buffers), [], inputs, inputs, tf.constant(6)).gradient
+        return flat.evaluate(tf.constant(parameters), tf.constant(buffers), [], inputs, inputs, tf.constant(6)).gradient[0]
 
     np.testing.assert_allclose(part(slice(0, 2)) + part(slice(2, 6)), part(slice(0, 6)), atol=1e-6)
 
@@ -164,15 +183,16 @@ def test_parameters_that_are_not_float32_are_refused():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_on_one_vector_does_what_it_does_layer_by_layer(name):
-    model = build_model("shallow", (4, 5), "sigmoid", seed=1)
-    replica = Replica(FlatModel(model, LOSSES["mse"]), make_optimizer(name, 0.01), rank=0)
-    optimizer = make_optimizer(name, 0.01)
-    optimizer.build(model.trainable_variables)
+    replica = Replica(FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"]), make_optimizer(name, 0.01),
+                      rank=0)
+    layer_by_layer = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"])
+    variables, optimizer = layer_by_layer.keras_model.trainable_variables, make_optimizer(name, 0.01)
+    optimizer.build(variables)
     for seed in range(4):
         gradient = np.random.default_rng(seed).normal(size=replica.flat.layout.size).astype(np.float32)
         replica.update(tf.constant(gradient))
-        optimizer.apply(replica.flat.layout.split(tf.constant(gradient)), model.trainable_variables)
-    np.testing.assert_allclose(replica.vector, replica.flat.read()[0], atol=2e-6)
+        optimizer.apply(replica.flat.layout.split(tf.constant(gradient)), variables)
+    np.testing.assert_allclose(replica.vector, layer_by_layer.read()[0], atol=2e-6)
 
 
 @pytest.mark.parametrize("name, moved", [("sgd", [1.0, 1.0]), ("momentum", [1.0, 1.9]), ("nesterov", [1.9, 2.71])])

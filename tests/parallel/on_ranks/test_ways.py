@@ -49,6 +49,13 @@ def test_accumulated_gradients_are_those_of_one_larger_batch(collectives):
     same(ours, theirs, atol=1e-5)
 
 
+def test_a_gradient_in_buckets_is_the_gradient(collectives):
+    ours, _ = train(collectives, buckets=3, clip_norm=0.02, **ADAM)
+    theirs, _ = train(collectives, clip_norm=0.02, **ADAM)
+    assert len(ours.replica.flat.layout.buckets(3)) == 3
+    same(ours, theirs, atol=2e-6)
+
+
 def test_a_clipped_gradient_has_that_norm(collectives):
     before = parameters(train(collectives, steps=1, epochs=1, learning_rate=1e-12)[0])
     ours, _ = train(collectives, steps=1, epochs=1, learning_rate=1.0, clip_norm=0.003)
