@@ -132,6 +132,18 @@ def train(ranks: int, *flags, launch=mpirun, timeout: float = 600, cores: int | 
     return Trained(summary, [json.loads(line) for line in lines], ended.memory)
 
 
+def refuse_what_does_not_fit(needed: float) -> None:
+    """A machine that runs out of memory ends processes that are none of ours.
+
+    Raises:
+        JobFailed: there are not so many bytes.
+    """
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
+    if needed > 0.9 * available:
+        raise JobFailed(f"it needs about {needed / 1e9:.0f} GB of memory, of which {available / 1e9:.0f} are available")
+
+
 def _last_line(text: str) -> str:
     """The line that most likely says what went wrong, without what launchers add below it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -72,18 +72,9 @@ def make_files(folder: Path, size: int) -> dict[str, Path]:
     return files
 
 
-def _refuse_what_does_not_fit(path: Path, ranks: int) -> None:
-    """A machine that runs out of memory ends processes that are none of ours."""
-    needed = ranks * (1e9 + (path.stat().st_size if path.suffix == ".npz" else 0))
-    with open("/proc/meminfo", encoding="utf-8") as file:
-        available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
-    if needed > 0.9 * available:
-        raise jobs.JobFailed(f"it needs about {needed / 1e9:.0f} GB of memory, of which {available / 1e9:.0f} are available")
-
-
 def _turn(name: str, path: Path, ranks: int, steps: int, seen: dict) -> float:
     """Samples per second over all ranks; the largest sizes of any rank so far go into `seen`."""
-    _refuse_what_does_not_fit(path, ranks)
+    jobs.refuse_what_does_not_fit(ranks * (1e9 + (path.stat().st_size if path.suffix == ".npz" else 0)))
     trained = jobs.train(ranks, "--data", path, "--validation-split", 0.01, "--model", "deep", "--epochs", 1000,
                          "--steps", steps + 1)
     before = seen.get(name, dict.fromkeys(_SIZES, 0))

@@ -95,9 +95,16 @@ def memory(axes: Axes, rows: list[dict]) -> None:
     axes.set(xlabel="GB, the rank that has most", title=f"Memory with {size / 1e9:.1f} GB of data")
 
 
+def p1b1(axes: Axes, rows: list[dict]) -> None:
+    measured = [row for row in rows if row["vectors"]]
+    axes.barh([f"{row['way']}, {row['engine']}" for row in measured], [row["vectors"] for row in measured])
+    axes.invert_yaxis()
+    axes.set(xlabel="peak resident size beyond a small model's, in vectors", title="P1B1, 244 M parameters, Adam")
+
+
 PLOTS: dict[str, Callable[[Axes, list[dict]], None]] = {
     "peers": peers, "step": step, "allreduce": allreduce, "scaling": scaling, "network": network, "startup": startup,
-    "memory": memory,
+    "memory": memory, "p1b1": p1b1,
 }
 
 

@@ -111,9 +111,17 @@ def memory(rows: list[dict]) -> Table:
     return table
 
 
+def p1b1(rows: list[dict]) -> Table:
+    return [["way", "engine", "ranks", "MB of the vector", "peak MB a rank", "less a small model's", "in vectors",
+             "seconds a step"]] + [
+        [row["way"], row["engine"], str(row["ranks"]), number(row["vector_bytes"], ",.0f", 1e-6),
+         number(row["peak"], ",.0f", 1e-6), number(row["peak"] and row["peak"] - row["little"], ",.0f", 1e-6),
+         number(row["vectors"], ".2f") or row["reason"], number(row["seconds_per_step"], ".2f")] for row in rows]
+
+
 TABLES: dict[str, Callable[[list[dict]], Table]] = {
     "peers": peers, "step": step, "allreduce": allreduce, "scaling": scaling, "network": network, "startup": startup,
-    "memory": memory,
+    "memory": memory, "p1b1": p1b1,
 }
 
 

@@ -53,3 +53,9 @@ def startup(**seconds: float) -> list[dict]:
     names = {"help": "hvd-ae --help", "alone": "first step beyond that import, alone",
              "together": "first step beyond that import, 2 ranks"}
     return [row(value, what=names[name]) for name, value in seconds.items()]
+
+
+def p1b1(way: str, engine: str, vectors: float | None) -> dict:
+    peak = None if vectors is None else 5e8 + vectors * 978e6
+    return {**ABOUT, "way": way, "engine": engine, "ranks": 2, "vector_bytes": 978_000_000, "little": 5e8, "peak": peak,
+            "vectors": vectors, "seconds_per_step": 2.0, "reason": None if vectors else "too little memory"}

@@ -19,6 +19,8 @@ ROWS = {
     "startup": made_up.startup(help=0.3, alone=2.0),
     "memory": [made_up.memory(how, 1, peak, 90.0) for how, peak in
                (("little", 1e9), ("memory-mapped", 1.2e9), ("in memory", 5e9))],
+    "p1b1": [made_up.p1b1("gradient", "horovod", 5.5), made_up.p1b1("gradient", "mpi", 6.5),
+             made_up.p1b1("sharded", "mpi", None)],
 }
 REPORTS = """
 import sys
@@ -41,6 +43,7 @@ def test_tables_pictures_and_a_page_from_rows_alone(tmp_path):
     ended = report(tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "over the best peer, samples/s | 1.3 | at least 1.25 | met | 2026-01-02 03:04, short |" in ended.stdout
+    assert "peak resident size in vectors, `gradient` | 5.5 | at most 6 | met |" in ended.stdout
     assert "not measured" in ended.stdout and "missed" in ended.stdout
     markdown, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
     assert "torch is not installed" in markdown  # what is missing says why, and is no 0
