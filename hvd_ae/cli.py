@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from hvd_ae.config import Collectives, CompareSettings, TrainSettings, flags_from_toml
+from hvd_ae.config import Collectives, CompareSettings, PlanSettings, TrainSettings, flags_from_toml
 from hvd_ae.importing import import_tensorflow
 from hvd_ae.world import read_launch
 
@@ -90,6 +90,14 @@ def probe(run: Positional[str], epochs: int = 10, batch_size: int = 128, averagi
     return 0
 
 
+def plan(settings: OmitArgPrefixes[PlanSettings]) -> int:
+    """Measure a step and the collective here, and predict speed and efficiency on any number of ranks and nodes."""
+    from hvd_ae.plan.plan import plan as make_plan
+
+    make_plan(settings, is_root=read_launch(os.environ).rank == 0)
+    return 0
+
+
 def doctor(run_dir: str = "runs", json: bool = False, collectives: Collectives | None = None, timeout: float = 60) -> int:
     """Look at what a job on these ranks will stand on: launcher, MPI, Horovod, cores, GPUs, network, files; in seconds.
 
@@ -137,6 +145,7 @@ COMMANDS = {
     "reconstruct": reconstruct,
     "compare": compare,
     "probe": probe,
+    "plan": plan,
     "doctor": doctor,
     "verify": verify,
     "install-horovod": install_horovod,

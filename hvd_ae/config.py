@@ -205,6 +205,49 @@ class CompareSettings:
     """Where compare.jsonl, compare.md and compare.png go."""
 
 
+@dataclass(frozen=True)
+class PlanSettings:
+    """The job to plan, and for what."""
+
+    data: str = "digits"
+    """As for `hvd-ae train`, and so the next."""
+    model: str = "deep"
+    batch_size: int = 128
+    loss: Loss = "mse"
+    optimizer: str = "adam"
+    collectives: Collectives | None = None
+    seed: int = 0
+    measured: str | None = None
+    """A plan-measured.json to predict from, instead of measuring."""
+    run: str | None = None
+    """A finished run's folder: its speed beside the prediction, and nothing else."""
+    ways: str = "gradient,sharded,parameter"
+    """Ways of averaging, with commas between them."""
+    sync_every: str = "4,16,64"
+    """Periods H, with commas between them."""
+    ranks: str = "1,2,4,8,16,64,256,1024,4096,10000"
+    """Numbers of ranks, with commas between them."""
+    ranks_per_node: int | None = None
+    """[those of a node here]"""
+    link_latency: float | None = None
+    """Seconds from node to node, instead of what was measured."""
+    link_bandwidth: float | None = None
+    """Bytes per second from node to node, instead of what was measured."""
+    efficiency: float = 0.9
+    """What the advice aims at: speed of a rank over that of one rank alone."""
+    output: str = "plan"
+    """Folder of plan-measured.json, plan.json and plan.png."""
+
+    def __post_init__(self):
+        for name in ("batch_size", "ranks_per_node"):
+            _at_least(name, getattr(self, name), 1)
+        for name, example in (("link_latency", 2e-6), ("link_bandwidth", 12.5e9)):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise Refused(f"{name}={getattr(self, name)} must be above 0: try {example}")
+        if not 0 < self.efficiency < 1:
+            raise Refused(f"efficiency={self.efficiency} must be between 0 and 1: try 0.9")
+
+
 def _check(s: TrainSettings) -> None:
     """Refuse what can be refused without looking at data, ranks or devices."""
     for name, choices in _CHOICES.items():  # the command line has done this, a script or a TOML file has not

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "hvd_ae"
 FLOORS = [{"errors", "importing"}, {"config", "world"}, {"collectives"}, {"data"}, {"models"}, {"averaging"}, {"training"},
-          {"runs"}, {"api", "inference"}, {"compare", "probe", "verify", "doctor"}, {"cli"}]
+          {"runs"}, {"api", "inference"}, {"compare", "probe", "verify", "doctor", "plan"}, {"cli"}]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ENTRIES = {"__init__", "__main__"}  # they hand over to what lies below them
 

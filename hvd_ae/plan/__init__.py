@@ -1,0 +1,1 @@
+"""What a job will take on ranks that nobody has yet: measured here, predicted there."""

@@ -1,0 +1,139 @@
+"""What a plan stands on, measured on the ranks that are here: a step, the update in it, and sums of several sizes."""
+
+import os
+import statistics
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.collectives.engine import Engine
+from hvd_ae.collectives.start import start
+from hvd_ae.config import PlanSettings, TrainSettings
+from hvd_ae.data.batches import chunks
+from hvd_ae.plan.model import fit
+from hvd_ae.plan.plan import no_link
+from hvd_ae.runs.outcome import versions
+from hvd_ae.training.prepare import Prepared, prepare
+from hvd_ae.training.step import compile_steps
+
+_STEPS, _CALLS = 10, 40  # steps of a call into the graph, and calls
+_LARGEST = 64 << 20  # bytes
+_SECONDS_OF_SUMS = 0.5  # of each size, about
+
+
+def measure(settings: PlanSettings) -> tuple[dict, bool]:
+    """As plain values for `plan-measured.json`, and whether this rank is the root (every rank calls it).
+
+    Raises:
+        Refused: there is one rank, and no link is given.
+    """
+    training = TrainSettings(data=settings.data, model=settings.model, batch_size=settings.batch_size, loss=settings.loss,
+                             optimizer=settings.optimizer, averaging="none", seed=settings.seed)
+    collectives = start(settings.collectives)
+    if collectives.world.size == 1 and settings.link_latency is None:
+        raise no_link()
+    prepared = prepare(training.effective(), collectives)
+    world, size = collectives.world, prepared.replica.flat.layout.size * 4
+    step, spread = _step(prepared)
+    of_ranks = collectives.all_gather(np.array([step, spread])).numpy().reshape(-1, 2)
+    measured = {
+        "data": settings.data, "model": settings.model, "batch_size": settings.batch_size, "optimizer": settings.optimizer,
+        "samples": prepared.source.train.count, "parameters": prepared.replica.flat.layout.size,
+        "ranks": world.size, "nodes": world.nodes, "ranks_per_node": world.local_size, "collectives": collectives.name,
+        "cores_per_node": os.cpu_count(), "versions": versions(),
+        "step_seconds": float(np.median(of_ranks[:, 0])), "step_spread_seconds": float(np.median(of_ranks[:, 1])),
+        "update_seconds": _update(prepared, collectives), "links": {}, "sums": {},
+    }
+    for name, engine in _links(collectives).items():
+        sums = [(bytes_, _sum(engine, collectives, bytes_)) for bytes_ in _sizes(size)]
+        link = fit(sums, engine.world.size)
+        measured["sums"][name] = [{"bytes": bytes_, "seconds": seconds} for bytes_, seconds in sums]
+        measured["links"][name] = {"latency_seconds": link.latency, "seconds_per_byte": link.per_byte}
+    prepared.way.close()
+    return measured, world.is_root
+
+
+def _links(collectives: Engine) -> dict[str, Engine]:
+    """The ranks of a node among themselves, and one of each node with the others."""
+    world = collectives.world
+    if world.size == 1:
+        return {}
+    if world.nodes == 1:
+        return {"inside": collectives}
+    places = collectives.all_gather(np.array([world.node, world.local_rank], np.int64)).numpy().reshape(-1, 2)
+    across = collectives.split(_alike(places[:, 1]))
+    links = {"between": across} if across.world.size == world.nodes else {}
+    inside = collectives.split(_alike(places[:, 0]))
+    return {**links, "inside": inside} if inside.world.size > 1 else links
+
+
+def _alike(numbers: np.ndarray) -> list[list[int]]:
+    """The ranks that have the same number, by number."""
+    return [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
+
+
+def _step(prepared: Prepared) -> tuple[float, float]:
+    """Median seconds of a step of this rank, all ranks working at once, and the standard deviation of single steps.
+
+    From calls of several steps, whose spread is by the root of their number smaller than that of one.
+    """
+    run_steps = compile_steps(prepared.way, prepared.source.train)
+    plan, seconds = prepared.plan(0), []
+    full = int(np.sum(plan.my_rows == prepared.settings.batch_size))
+    at_once = max(1, min(_STEPS, full // 2))
+    ends = list(range(at_once, full + 1, at_once))
+    while len(seconds) < _CALLS:
+        with chunks(prepared.source.train, plan, 0, ends) as feed:
+            for chunk in feed:
+                begun = time.perf_counter()
+                prepared.way.run_call(run_steps, chunk)
+                seconds.append((time.perf_counter() - begun) / at_once)
+    seconds = seconds[3:]  # the first of them trace, and warm up
+    quarter = statistics.quantiles(seconds, n=4)
+    return statistics.median(seconds), (quarter[2] - quarter[0]) / 1.349 * at_once**0.5
+
+
+def _update(prepared: Prepared, collectives: Engine) -> float:
+    """Seconds of the optimizer on all parameters, the slowest rank's median."""
+    gradient = tf.zeros_like(prepared.replica.vector)
+    update = _repeated(lambda: prepared.replica.update(gradient))
+    update(tf.constant(1))
+    collectives.barrier()
+    times = [_seconds(update, 10) for _ in range(5)]
+    return float(collectives.maximum(np.array([statistics.median(times)])).numpy()[0])
+
+
+def _sizes(vector: int) -> list[int]:
+    """Bytes of the vectors whose sums are timed; that of the model is among them where it is not too large."""
+    return sorted({4096, 65_536, 1 << 20, min(vector, _LARGEST), min(4 * vector, _LARGEST)})
+
+
+def _sum(engine: Engine, collectives: Engine, size: int) -> float:
+    """Seconds of a sum of so many bytes: the slowest rank's, a median over several tries."""
+    vector = tf.ones([size // 4])
+    sums = _repeated(lambda: engine.sum(vector))
+    sums(tf.constant(1))
+    once = float(collectives.maximum(np.array([_seconds(sums, 3)])).numpy()[0])
+    times = max(1, min(200, round(_SECONDS_OF_SUMS / 7 / once)))
+    tries = []
+    for _ in range(7):
+        collectives.barrier()
+        tries.append(_seconds(sums, times))
+    return float(collectives.maximum(np.array([statistics.median(tries)])).numpy()[0])
+
+
+def _repeated(work):
+    """A graph that does something so many times, one after the other."""
+    @tf.function
+    def several(times):
+        for _ in tf.range(times):
+            work()
+
+    return several
+
+
+def _seconds(several, times: int) -> float:
+    begun = time.perf_counter()
+    several(tf.constant(times))
+    return (time.perf_counter() - begun) / times
