@@ -9,8 +9,10 @@ import pytest
 
 from hvd_ae.config import PlanSettings
 from hvd_ae.errors import Refused
+from hvd_ae.plan.achieved import achieved
+from hvd_ae.plan.advice import smallest_period
 from hvd_ae.plan.model import WAYS, Job, Link, all_reduce, fit, predict, slowest
-from hvd_ae.plan.plan import make_job, plan, smallest_period
+from hvd_ae.plan.plan import make_job, plan
 
 LINK = Link(latency=1e-5, per_byte=1e-9)
 JOB = Job(step=0.010, spread=0.0, update=0.002, size=4_000_000, batch=100, samples=10_000, inside=LINK,
@@ -120,6 +122,21 @@ def test_what_cannot_be_planned_is_refused(tmp_path, changes, said):
     (tmp_path / "m.json").write_text(json.dumps(MEASURED))
     with pytest.raises(Refused, match=said):
         plan(PlanSettings(**{"measured": str(tmp_path / "m.json"), "output": str(tmp_path / "plan"), **changes}))
+
+
+def test_a_run_of_another_job_is_not_compared(tmp_path):
+    summary = {"averaging": "gradient", "sync_every": None, "samples_per_second": 1000.0, "ranks": 2, "parameters": 1_000_000}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "config.toml").write_text("batch_size = 100\nbuckets = 1\n")
+    job = make_job(MEASURED, PlanSettings())
+    assert achieved(job, str(tmp_path)).startswith("gradient on 2 ranks: predicted ")
+    (tmp_path / "config.toml").write_text("batch_size = 100\nbuckets = 4\n")
+    with pytest.raises(Refused, match="had buckets=4, but the prediction is for 1"):
+        achieved(job, str(tmp_path))
+    (tmp_path / "config.toml").write_text("batch_size = 100\n")
+    (tmp_path / "summary.json").write_text(json.dumps({**summary, "parameters": 7}))
+    with pytest.raises(Refused, match="measure the same model"):
+        achieved(job, str(tmp_path))
 
 
 def test_one_rank_alone_without_a_link_is_refused():
