@@ -19,8 +19,9 @@ _BARE = "MPI_Allreduce"
 class Network:
     """What to measure."""
 
-    ways: str = "gradient,gradient:fp16,gradient:bf16,sharded,parameter H=4,parameter H=16,parameter H=64,parameter H=256"
-    """Ways of averaging, with commas between them, each with its compression or period where it has one."""
+    ways: str = ("none,gradient,gradient K=2,gradient K=4,gradient:fp16,gradient:bf16,sharded,parameter H=4,parameter H=16,"
+                 "parameter H=64,parameter H=256")
+    """Ways of averaging, with commas between them, each with its compression, buckets (K) or period (H) where it has one."""
     steps: int = 64
     """Of each of two epochs of a turn, rounded up to whole periods."""
     rounds: int = 3
@@ -28,14 +29,14 @@ class Network:
     epochs: int = 10
     """Of the trainings that show what H=64 costs in validation error; the link does not matter to it. 0: none."""
     short: bool = False
-    """gradient and parameter H=64, 24 and 64 steps, one round, no trainings to the end."""
+    """none, gradient with and without buckets, and parameter H=64, 24 to 64 steps, one round, no trainings to the end."""
     results: Path = rows.RESULTS
     """Folder of the rows."""
 
 
 def main(settings: Network) -> int:
     """Build the hosts, let the ways take turns on each link, take the hosts down."""
-    names = ["gradient", "parameter H=64"] if settings.short else list(ways.names(settings.ways))
+    names = ["none", "gradient", "gradient K=4", "parameter H=64"] if settings.short else list(ways.names(settings.ways))
     rounds, steps, epochs = (1, 24, 0) if settings.short else (settings.rounds, settings.steps, settings.epochs)
     data, found = data_name(), []
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 
 def flags(name: str) -> list[str]:
-    """`gradient`, `gradient:fp16`, `parameter H=16` and so on as flags."""
-    way, _, period = name.partition(" H=")
+    """`gradient`, `gradient:fp16`, `gradient K=4`, `parameter H=16` and so on as flags."""
+    way, _, buckets = name.partition(" K=")
+    way, _, period = way.partition(" H=")
     way, _, compression = way.partition(":")
     return ["--averaging", way, *(["--sync-every", period] if period else []),
-            *(["--compression", compression] if compression else [])]
+            *(["--compression", compression] if compression else []), *(["--buckets", buckets] if buckets else [])]
 
 
 def period(name: str) -> int:
