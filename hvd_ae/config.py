@@ -13,14 +13,15 @@ Activation = Literal["sigmoid", "linear"]
 Scaling = Literal["none", "linear", "sqrt"]
 Slots = Literal["keep", "average", "reset"]
 Collectives = Literal["horovod", "mpi", "single"]
+Precision = Literal["float32", "bfloat16"]
 Compression = Literal["none", "fp16", "bf16"]
 OuterOptimizer = Literal["none", "sgd", "nesterov"]
 ServerKind = Literal["sync", "async"]
 Graph = Literal["ring", "exponential", "complete"]
 _CHOICES = {
-    "partition": Partition, "loss": Loss, "output_activation": Activation, "lr_scaling": Scaling, "slots": Slots,
-    "collectives": Collectives, "compression": Compression, "outer_optimizer": OuterOptimizer, "server": ServerKind,
-    "graph": Graph,
+    "partition": Partition, "loss": Loss, "output_activation": Activation, "precision": Precision, "lr_scaling": Scaling,
+    "slots": Slots, "collectives": Collectives, "compression": Compression, "outer_optimizer": OuterOptimizer,
+    "server": ServerKind, "graph": Graph,
 }
 
 _OUTER_DEFAULTS = {
@@ -73,6 +74,8 @@ class TrainSettings:
     loss: Loss = "mse"
     """Squared error, or binary cross-entropy for data within 0 to 1; a mean over the features of a sample."""
 
+    precision: Precision = "float32"
+    """What layers compute in; parameters, losses, gradients and their sums are float32 in any case."""
     batch_size: int = 128
     """Samples per rank and step."""
     epochs: int = 10

@@ -128,7 +128,7 @@ def _outputs(model: keras.Model, samples: Samples, share: np.ndarray, batch_size
     """Inputs and outputs of the model, batch by batch."""
     for first in range(0, len(share), batch_size):
         inputs = scaled(samples, share[first : first + batch_size])
-        yield inputs, np.asarray(model(inputs, training=False))
+        yield inputs, np.asarray(model(inputs, training=False), np.float32)
 
 
 def _create(output: str, shape: tuple[int, ...]) -> np.memmap:

@@ -26,5 +26,5 @@ def dense_autoencoder(name: str, sample_shape: tuple[int, ...], output_activatio
         layer_name = "code" if width == code else f"hidden_{position + 1}"
         layers.append(keras.layers.Dense(width, activation="relu", name=layer_name))
     layers.append(keras.layers.Dense(math.prod(sample_shape), activation=output_activation, name="output"))
-    layers.append(keras.layers.Reshape(sample_shape, name="reconstruction"))
+    layers.append(keras.layers.Reshape(sample_shape, name="reconstruction", dtype="float32"))  # in any precision
     return keras.Sequential(layers, name=name)

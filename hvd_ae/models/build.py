@@ -1,8 +1,10 @@
 """From a name to a Keras model: a built-in one, or the user's own by import path."""
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 
 import keras
 
@@ -10,10 +12,13 @@ from hvd_ae.errors import Refused
 from hvd_ae.models.autoencoders import WIDTHS, dense_autoencoder
 
 
-def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str, seed: int) -> keras.Model:
+def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str, seed: int,
+                precision: str = "float32") -> keras.Model:
     """The model of that name, its weights drawn from `seed`.
 
     Args:
+        precision: "bfloat16" has layers compute in it, where they do not choose for themselves, and keep float32 weights
+            (Keras's policy `mixed_bfloat16`).
         name: a built-in model, or "package.module:function"; the function is called with `sample_shape` and returns a
             built `keras.Model` whose output has the shape of its input.
 
@@ -21,13 +26,25 @@ def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str
         Refused: no such name, module or function, or a model that does not fit the samples.
     """
     keras.utils.set_random_seed(seed)
-    if name in WIDTHS:
-        return dense_autoencoder(name, sample_shape, output_activation)
-    if ":" not in name:
+    if name not in WIDTHS and ":" not in name:
         raise Refused(f"model={name!r} is not known: use {', '.join(WIDTHS)}, or package.module:function")
-    model = find_function(name)(sample_shape)
+    with _computing_in(precision):
+        if name in WIDTHS:
+            return dense_autoencoder(name, sample_shape, output_activation)
+        model = find_function(name)(sample_shape)
     _check_model(name, model, sample_shape)
     return model
+
+
+@contextlib.contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    if precision != "float32":
+        keras.config.set_dtype_policy(f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def find_function(path: str):

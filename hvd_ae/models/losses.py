@@ -16,11 +16,12 @@ def binary_crossentropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 
 def label_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Cross-entropy of each sample in nats, shape (rows,); labels are (rows,) int64, and the softmax is taken here."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
 
 
 def _rows(values: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(values, [tf.shape(values)[0], -1])
+    """(rows, features) float32, whatever the layers computed in."""
+    return tf.cast(tf.reshape(values, [tf.shape(values)[0], -1]), tf.float32)
 
 
 LOSSES = {"mse": squared_error, "bce": binary_crossentropy}

@@ -34,7 +34,7 @@ def draw_pictures(model: Callable, encoder: Callable | None, source: Source, row
     validation = source.validation
     first = np.arange(min(_PICTURES, validation.count))
     originals = scaled(validation, first)
-    reconstructions = np.asarray(model(originals, training=False))
+    reconstructions = np.asarray(model(originals, training=False), np.float32)
     if source.picture_shape:
         shape = (-1, *source.picture_shape)
         plot_reconstructions(originals.reshape(shape), reconstructions.reshape(shape), folder / "reconstructions.png")
@@ -43,7 +43,7 @@ def draw_pictures(model: Callable, encoder: Callable | None, source: Source, row
         plot_profiles(originals.reshape(flat)[:5], reconstructions.reshape(flat)[:5], folder / "reconstructions.png")
     if encoder is not None:
         chosen = np.arange(min(_CODES, validation.count))
-        codes = np.concatenate([np.asarray(encoder(scaled(validation, part), training=False))
+        codes = np.concatenate([np.asarray(encoder(scaled(validation, part), training=False), np.float32)
                                 for part in np.array_split(chosen, -(-len(chosen) // 256))])
         labels = None if validation.labels is None else validation.labels[chosen]
         if np.isfinite(codes).all():  # a run that diverged has no components to show

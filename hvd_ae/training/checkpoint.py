@@ -31,7 +31,7 @@ FORMAT = 2
 
 # What must be as it was for a resumed run to be the same run, beside the data. Epochs, steps, learning rate, and the
 # number of ranks and their batch may change.
-SAME = ("model", "loss", "optimizer", "averaging", "partition", "concentration", "seed",
+SAME = ("model", "precision", "loss", "optimizer", "averaging", "partition", "concentration", "seed",
         *sorted({name for settings in WAY_SETTINGS.values() for name in settings}))
 
 

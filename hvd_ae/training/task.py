@@ -30,7 +30,8 @@ class Task:
 def reconstruction(settings: TrainSettings, sample_shape: tuple[int, ...]) -> Task:
     """The autoencoder that the settings describe."""
     return Task(
-        build=lambda: build_model(settings.model, sample_shape, settings.output_activation, settings.seed),
+        build=lambda: build_model(settings.model, sample_shape, settings.output_activation, settings.seed,
+                                  settings.precision),
         loss=LOSSES[settings.loss],
         measures={"val_loss": LOSSES[settings.loss], "val_mse": LOSSES["mse"]},
         of_labels=False,

@@ -271,3 +271,17 @@ def no_model(sample_shape):
 def test_an_optimizer_that_looks_at_layers_is_refused():
     with pytest.raises(Refused, match="optimizer='lamb' is not known, or does not work element by element"):
         make_optimizer("lamb", 0.1)
+
+
+def test_bfloat16_is_for_layers_only():
+    """Parameters, gradients and outputs are float32; the gradient is that of float32 but for rounding to 8 bits."""
+    models = {precision: FlatModel(build_model("stacked", (4, 5), "sigmoid", seed=1, precision=precision), LOSSES["mse"])
+              for precision in ("float32", "bfloat16")}
+    whole, half = models["float32"], models["bfloat16"]
+    assert {layer.compute_dtype for layer in half.keras_model.layers if layer.weights} == {"bfloat16"}
+    assert keras.config.dtype_policy().name == "float32"
+    np.testing.assert_array_equal(half.read()[0], whole.read()[0])
+    gradients = {name: flat_gradient(model, 6).gradient[0].numpy() for name, model in models.items()}
+    assert gradients["bfloat16"].dtype == np.float32
+    apart = np.linalg.norm(gradients["bfloat16"] - gradients["float32"]) / np.linalg.norm(gradients["float32"])
+    assert 1e-4 < apart < 0.05
