@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from hvd_ae.config import Collectives, CompareSettings, PlanSettings, TrainSettings, flags_from_toml
+from hvd_ae.errors import Refused
 from hvd_ae.importing import import_tensorflow
 from hvd_ae.world import read_launch
 
@@ -167,18 +168,29 @@ def _parse(arguments: list[str]) -> Callable[[], int]:
     """The command with its arguments filled in; what is wrong with them is said by one rank.
 
     Raises:
+        Refused: there is no such command.
         SystemExit: with 2 where the arguments cannot be parsed, with 0 after --help.
     """
-    commands = {name: _deferred(command) for name, command in COMMANDS.items()}
+    name = arguments[0] if arguments else ""
     silent = read_launch(os.environ).rank != 0
     with contextlib.ExitStack() as stack:
         if silent:
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        return tyro.extras.subcommand_cli_from_dict(
-            commands, prog="hvd-ae", args=_with_config(arguments),
-            description="Train autoencoders, or any Keras model, on MPI ranks.",
-        )
+        if name in ("", "-h", "--help"):
+            print(_overview())
+            raise SystemExit(0 if name else 2)
+        if name not in COMMANDS:
+            raise Refused(f"{name!r} is no command: use one of {', '.join(COMMANDS)}")
+        return tyro.cli(_deferred(COMMANDS[name]), prog=f"hvd-ae {name}", args=_with_config(arguments)[1:])
+
+
+def _overview() -> str:
+    """The help of the program; that of a command comes from its function, and takes longer to make."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{command.__doc__.strip().splitlines()[0]}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: hvd-ae COMMAND [OPTIONS]", "", "Train autoencoders, or any Keras model, on MPI ranks.", "",
+                      *lines, "", "hvd-ae COMMAND --help says what a command can be told."])
 
 
 def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:

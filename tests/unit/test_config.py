@@ -10,7 +10,7 @@ import pytest
 
 from hvd_ae import config
 from hvd_ae.averaging import WAYS
-from hvd_ae.cli import _parse
+from hvd_ae.cli import COMMANDS, _parse, main
 from hvd_ae.config import WAY_SETTINGS, TrainSettings, flags_from_toml, to_toml
 from hvd_ae.errors import Refused
 from hvd_ae.models.autoencoders import WIDTHS
@@ -182,3 +182,15 @@ def test_help_names_every_choice(names, field):
     text = Path(config.__file__).read_text(encoding="utf-8")
     explained = text.split(f'\n    {field}: str = ')[1].split('"""')[1]
     assert [name for name in names if not re.search(rf"\b{name}\b", explained)] == []
+
+
+def test_the_overview_names_every_command_and_an_unknown_one_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and all(f"  {name} " in said for name in COMMANDS)
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err.startswith("hvd-ae: 'trian' is no command: use one of train, ")
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
