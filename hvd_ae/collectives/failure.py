@@ -13,6 +13,7 @@ from hvd_ae.world import read_launch
 if TYPE_CHECKING:  # a failure before any command runs must not import TensorFlow first
     from hvd_ae.collectives.engine import Engine
 
+
 def watch(engine: "Engine | None" = None) -> None:
     """From now on an exception that nobody catches ends every rank, in scripts too; without an engine, its start does."""
     sys.excepthook = lambda kind, error, _: _leave(engine, error)
