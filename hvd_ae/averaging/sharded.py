@@ -31,13 +31,17 @@ class Sharded(Gradient):
         sizes = part_sizes(parameters, world.size)
         return sum(sizes[: world.rank]), sizes[world.rank]
 
-    def reduce_and_update(self, gradient: tf.Tensor) -> None:
+    def begin_epoch(self, epoch: int) -> None:
+        """This rank's part may come from a checkpoint or from the root; steps then keep it and the whole the same."""
         first, count = self.replica.part
+        self.replica.trained.value.assign(self.replica.vector[first : first + count])
+
+    def reduce_and_update(self, gradient: tf.Tensor) -> None:
+        _, count = self.replica.part
         mine = tf.ensure_shape(self.collectives.reduce_scatter(gradient), [count])
         square = tf.constant(0.0)
         if self.clip_norm is not None:
             square = self.collectives.sum(tf.reduce_sum(tf.square(mine))[tf.newaxis])[0]
-        self.replica.trained.value.assign(self.replica.vector[first : first + count])
         self.replica.update(self.clipped(mine, square))
         whole = self.collectives.all_gather(tf.convert_to_tensor(self.replica.trained.value))
         self.replica.vector.assign(tf.ensure_shape(whole, self.replica.vector.shape))
