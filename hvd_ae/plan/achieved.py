@@ -9,22 +9,31 @@ from hvd_ae.plan.advice import name_of
 from hvd_ae.plan.model import WAYS, Job, predict
 
 
-def achieved(job: Job, run: str) -> str:
-    """A finished run's speed beside the prediction.
+def finished(run: str) -> dict:
+    """What a run's summary.json says.
 
     Raises:
-        Refused: there is no finished run, or its way is not predicted.
+        Refused: there is no finished run, it was too short, or its way is not predicted.
     """
     try:
         summary = json.loads((Path(run) / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise Refused(f"run={run!r} holds no summary.json: give the folder of a run that has ended") from None
-    way, every, speed = summary["averaging"], summary["sync_every"], summary["samples_per_second"]
-    if way not in WAYS:
-        raise Refused(f"run={run!r} averaged by {way!r}, which is not predicted: known are {', '.join(WAYS)}")
-    if speed is None:
+    if summary["averaging"] not in WAYS:
+        raise Refused(f"run={run!r} averaged by {summary['averaging']!r}, which is not predicted: known are {', '.join(WAYS)}")
+    if summary["samples_per_second"] is None:
         raise Refused(f"run={run!r} was too short to be timed: train at least two epochs")
+    return summary
+
+
+def achieved(job: Job, run: str, summary: dict) -> str:
+    """A finished run's speed beside the prediction.
+
+    Raises:
+        Refused: it was another job than the one that was measured.
+    """
     _check_same_job(job, run, summary)
+    way, every, speed = summary["averaging"], summary["sync_every"], summary["samples_per_second"]
     predicted = predict(job, way, every, summary["ranks"])
     return (f"{name_of(way, predicted.every)} on {summary['ranks']} ranks: predicted {predicted.samples_per_second:,.0f} "
             f"samples/s, achieved {speed:,.0f}: {100 * (speed / predicted.samples_per_second - 1):+.1f} %")
@@ -33,7 +42,8 @@ def achieved(job: Job, run: str) -> str:
 def _check_same_job(job: Job, run: str, summary: dict) -> None:
     """Refuse to compare what was not predicted."""
     config = tomllib.loads((Path(run) / "config.toml").read_text(encoding="utf-8"))
-    for name, predicted in (("compression", "none"), ("accumulate", 1), ("buckets", 1), ("batch_size", job.batch)):
+    for name, predicted in (("compression", "none"), ("accumulate", 1), ("buckets", 1), ("precision", "float32"),
+                            ("batch_size", job.batch)):
         if config.get(name, predicted) != predicted:
             raise Refused(f"run={run!r} had {name}={config[name]!r}, but the prediction is for {predicted!r}: measure, or "
                           "train, with the same")

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from hvd_ae.collectives.agree import refused_by_all
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.start import start
 from hvd_ae.config import PlanSettings, TrainSettings
@@ -55,17 +56,23 @@ def measure(settings: PlanSettings) -> tuple[dict, bool]:
 
 
 def _links(collectives: Engine) -> dict[str, Engine]:
-    """The ranks of a node among themselves, and one of each node with the others."""
+    """The ranks of a node among themselves, and one of each node with the others; the same links on all ranks.
+
+    Raises:
+        Refused: nodes have different numbers of ranks, so that some would have nobody to measure with.
+    """
     world = collectives.world
     if world.size == 1:
         return {}
     if world.nodes == 1:
         return {"inside": collectives}
     places = collectives.all_gather(np.array([world.node, world.local_rank], np.int64)).numpy().reshape(-1, 2)
-    across = collectives.split(_alike(places[:, 1]))
-    links = {"between": across} if across.world.size == world.nodes else {}
-    inside = collectives.split(_alike(places[:, 0]))
-    return {**links, "inside": inside} if inside.world.size > 1 else links
+    counts = np.bincount(places[:, 0])
+    if counts.min() != counts.max():
+        raise refused_by_all(f"nodes have {counts.min()} to {counts.max()} ranks: start as many on each, for instance with "
+                             "mpirun -ppn")
+    links = {"between": collectives.split(_alike(places[:, 1]))}
+    return {**links, "inside": collectives.split(_alike(places[:, 0]))} if counts[0] > 1 else links
 
 
 def _alike(numbers: np.ndarray) -> list[list[int]]:

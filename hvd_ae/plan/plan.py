@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hvd_ae.config import PlanSettings
 from hvd_ae.errors import Refused
-from hvd_ae.plan.achieved import achieved
+from hvd_ae.plan.achieved import achieved, finished
 from hvd_ae.plan.advice import MOST, about, advice, table
 from hvd_ae.plan.model import WAYS, Job, Link, predict
 
@@ -21,7 +21,7 @@ def plan(settings: PlanSettings, is_root: bool = True) -> None:
     Raises:
         Refused: a file that holds no measurements, or too few of them for what is asked.
     """
-    wanted = _wanted(settings)
+    wanted, summary = _wanted(settings), finished(settings.run) if settings.run else None  # refused before measuring
     measured, is_root = (_read(settings.measured), is_root) if settings.measured else _measure(settings)
     if not is_root:
         return
@@ -30,7 +30,7 @@ def plan(settings: PlanSettings, is_root: bool = True) -> None:
         _write(folder / "plan-measured.json", measured)
     job = make_job(measured, settings)
     if settings.run:
-        print(achieved(job, settings.run), flush=True)
+        print(achieved(job, settings.run, summary), flush=True)
         return
     rows = [predict(job, way, every, ranks) for ranks in ranks_of(settings) for way, every in wanted]
     _write(folder / "plan.json", {"measured": measured, "job": dataclasses.asdict(job),

@@ -19,7 +19,7 @@ LAWS = "(test_laws and (law_1 or law_2 or law_3 or batch_norm))"
 
 # The laws at 1 to 3 ranks, collectives and ways at 1 to 4; one rank by itself is the same for every engine.
 CASES = [("single", 1, ""), ("mpi", 2, "not another_number"), ("mpi", 3, "not a_resumed_run"),
-         ("mpi", 4, "test_collectives or test_ways"), ("horovod", 1, f"test_collectives or {OWN}"),
+         ("mpi", 4, "test_collectives or test_ways or test_plan"), ("horovod", 1, f"test_collectives or {OWN}"),
          ("horovod", 2, "not another_number"), ("horovod", 3, f"test_collectives or {OWN} or {LAWS}"),
          ("horovod", 4, f"test_collectives or {OWN}")]
 

@@ -9,7 +9,7 @@ import pytest
 
 from hvd_ae.config import PlanSettings
 from hvd_ae.errors import Refused
-from hvd_ae.plan.achieved import achieved
+from hvd_ae.plan.achieved import achieved, finished
 from hvd_ae.plan.advice import smallest_period
 from hvd_ae.plan.model import WAYS, Job, Link, all_reduce, fit, predict, slowest
 from hvd_ae.plan.plan import make_job, plan
@@ -129,14 +129,14 @@ def test_a_run_of_another_job_is_not_compared(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "config.toml").write_text("batch_size = 100\nbuckets = 1\n")
     job = make_job(MEASURED, PlanSettings())
-    assert achieved(job, str(tmp_path)).startswith("gradient on 2 ranks: predicted ")
+    assert achieved(job, str(tmp_path), finished(str(tmp_path))).startswith("gradient on 2 ranks: predicted ")
     (tmp_path / "config.toml").write_text("batch_size = 100\nbuckets = 4\n")
     with pytest.raises(Refused, match="had buckets=4, but the prediction is for 1"):
-        achieved(job, str(tmp_path))
+        achieved(job, str(tmp_path), finished(str(tmp_path)))
     (tmp_path / "config.toml").write_text("batch_size = 100\n")
     (tmp_path / "summary.json").write_text(json.dumps({**summary, "parameters": 7}))
     with pytest.raises(Refused, match="measure the same model"):
-        achieved(job, str(tmp_path))
+        achieved(job, str(tmp_path), finished(str(tmp_path)))
 
 
 def test_one_rank_alone_without_a_link_is_refused():

@@ -1,0 +1,34 @@
+"""The links of a plan, on ranks that take their node from a made-up world."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hvd_ae.errors import Refused
+from hvd_ae.plan.measure import _links
+
+
+def on_nodes_of_two(collectives):
+    there, world = copy.copy(collectives), collectives.world
+    there.world = dataclasses.replace(world, node=world.rank // 2, local_rank=world.rank % 2, nodes=(world.size + 1) // 2)
+    return there
+
+
+def test_links_join_the_ranks_of_a_node_and_one_rank_of_each_node(collectives):
+    rank, size = collectives.world.rank, collectives.world.size
+    if size % 2:
+        if size > 1:
+            with pytest.raises(Refused, match="nodes have 1 to 2 ranks") as refusal:
+                _links(on_nodes_of_two(collectives))
+            assert refusal.value.agreed
+        assert size > 1 or _links(collectives) == {}
+        return
+    links = _links(on_nodes_of_two(collectives))
+    assert set(links) == ({"inside", "between"} if size > 2 else {"inside"})
+    sums = {name: float(link.sum(np.array([float(rank)])).numpy()[0]) for name, link in links.items()}
+    first = rank // 2 * 2
+    assert sums["inside"] == first + first + 1
+    if size > 2:
+        assert sums["between"] == sum(other for other in range(size) if other % 2 == rank % 2)
