@@ -1,12 +1,14 @@
-"""Collectives through mpi4py on the vector's own memory, added up in rank order, so that reruns agree bit for bit."""
+"""Collectives through mpi4py on the vector's own memory, added up in a fixed order, so that reruns agree bit for bit."""
 
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from mpi4py import MPI
 
+from hvd_ae.collectives import ring
 from hvd_ae.collectives.engine import Engine, Traffic, part_sizes
 from hvd_ae.collectives.messages import Messages
 from hvd_ae.collectives.nodes import find_world, numbers_of_all
@@ -14,7 +16,8 @@ from hvd_ae.collectives.watchdog import Watchdog
 from hvd_ae.collectives.window import ParameterWindow
 from hvd_ae.world import World
 
-_PIECE = 64 << 20  # bytes that are summed at a time: MPI takes as much memory again for what it sums
+_PIECE = 64 << 20  # bytes that MPI compares at a time: it takes as much memory again
+_RING_PART = 32 << 10  # bytes; of shorter parts a ring's many steps would take longer than their bytes
 _ALIGNMENT = 64  # bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES at its largest
 
 
@@ -84,33 +87,56 @@ class MPIEngine(Engine):
         return self._on_numpy(self._ordered_sum, vector, vector.shape)
 
     def _ordered_sum(self, vector: np.ndarray) -> np.ndarray:
-        if self.world.size == 2:  # a + b and b + a are the same bits, so MPI's own and faster sum has a fixed order
-            return self._all_reduce(vector, MPI.SUM)
-        # MPI_Allreduce only promises a fixed order as advice to implementors (MPI 4.1, 6.9.1). The two halves of
-        # the bandwidth-optimal algorithm, written out, add in rank order everywhere and move the same bytes.
-        total = aligned_empty(vector.size, vector.dtype)
-        self.communicator.Allgatherv(self._my_sum(vector), [total, part_sizes(vector.size, self.world.size)])
-        return total
-
-    def _my_sum(self, vector: np.ndarray) -> np.ndarray:
-        sizes = part_sizes(vector.size, self.world.size)
-        starts = [sum(sizes[:rank]) for rank in range(self.world.size)]
-        total = aligned_empty(sizes[self.world.rank], vector.dtype)
-        piece = _elements(vector.dtype) // self.world.size + 1
-        for first in range(0, sizes[0], piece):
-            counts = [max(0, min(piece, size - first)) for size in sizes]
-            mine = counts[self.world.rank]
-            theirs = np.empty((self.world.size, mine), vector.dtype)
-            self.communicator.Alltoallv([vector, (counts, [start + first for start in starts])],
-                                        [theirs, [mine] * self.world.size])
-            mine_of_total = total[first : first + mine]
-            np.copyto(mine_of_total, theirs[0])
-            for part in theirs[1:]:
-                mine_of_total += part
+        total, parts = aligned_empty(vector.size, vector.dtype), self._parts(vector.size)
+        self._reduce_part(vector, parts, total[parts[self.world.rank]])
+        self._gather_parts(total, parts)
         return total
 
     def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor:
         return self._on_numpy(self._my_sum, vector, [None])
+
+    def _my_sum(self, vector: np.ndarray) -> np.ndarray:
+        parts = self._parts(vector.size)
+        mine = aligned_empty(vector[parts[self.world.rank]].size, vector.dtype)
+        self._reduce_part(vector, parts, mine)
+        return mine
+
+    def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
+        return self._on_numpy(self._gather, part, [None])
+
+    def _gather(self, part: np.ndarray) -> np.ndarray:
+        parts = _slices(numbers_of_all(self.communicator, [part.size])[:, 0].tolist())
+        gathered = aligned_empty(parts[-1].stop, part.dtype)
+        np.copyto(gathered[parts[self.world.rank]], part)
+        self._gather_parts(gathered, parts)
+        return gathered
+
+    # MPI_Allreduce only promises a fixed order as advice to implementors (MPI 4.1, 6.9.1). Its two halves, written out,
+    # add in an order that only the length of the vector and the number of ranks decide.
+
+    def _reduce_part(self, vector: np.ndarray, parts: list[slice], mine: np.ndarray) -> None:
+        if self._in_a_ring(vector.nbytes):
+            ring.reduce_scatter(self.communicator, vector, parts, mine)
+            return
+        theirs = np.empty((self.world.size, mine.size), vector.dtype)
+        self.communicator.Alltoallv([vector, [part.stop - part.start for part in parts]],
+                                    [theirs, [mine.size] * self.world.size])
+        np.copyto(mine, theirs[0])
+        for part in theirs[1:]:
+            mine += part
+
+    def _gather_parts(self, whole: np.ndarray, parts: list[slice]) -> None:
+        if self._in_a_ring(whole.nbytes):
+            ring.all_gather(self.communicator, whole, parts)
+            return
+        self.communicator.Allgatherv(MPI.IN_PLACE, [whole, [part.stop - part.start for part in parts]])
+
+    def _in_a_ring(self, length: int) -> bool:
+        size = self.world.size
+        return size == 2 or (size > 2 and length >= size * _RING_PART)
+
+    def _parts(self, count: int) -> list[slice]:
+        return _slices(part_sizes(count, self.world.size))
 
     def _minimum(self, vector: tf.Tensor) -> tf.Tensor:
         return self._on_numpy(lambda v: self._all_reduce(v, MPI.MIN), vector, vector.shape)
@@ -120,19 +146,10 @@ class MPIEngine(Engine):
 
     def _all_reduce(self, vector: np.ndarray, operation: MPI.Op) -> np.ndarray:
         result = aligned_empty(vector.size, vector.dtype)
-        for first in range(0, vector.size, _elements(vector.dtype)):
-            piece = slice(first, first + _elements(vector.dtype))
+        for first in range(0, vector.size, _PIECE // vector.itemsize):
+            piece = slice(first, first + _PIECE // vector.itemsize)
             self.communicator.Allreduce(vector[piece], result[piece], operation)
         return result
-
-    def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
-        return self._on_numpy(self._gather, part, [None])
-
-    def _gather(self, part: np.ndarray) -> np.ndarray:
-        sizes = numbers_of_all(self.communicator, [part.size])[:, 0].tolist()
-        gathered = aligned_empty(sum(sizes), part.dtype)
-        self.communicator.Allgatherv(part, [gathered, sizes])
-        return gathered
 
     def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor:
         def from_root(own: np.ndarray) -> np.ndarray:
@@ -196,8 +213,10 @@ class MPIEngine(Engine):
         return result
 
 
-def _elements(dtype: np.dtype) -> int:
-    return _PIECE // dtype.itemsize
+def _slices(sizes: list[int]) -> list[slice]:
+    """Consecutive ones."""
+    starts = list(accumulate(sizes, initial=0))
+    return [slice(first, last) for first, last in pairwise(starts)]
 
 
 def aligned_empty(count: int, dtype: np.dtype) -> np.ndarray:

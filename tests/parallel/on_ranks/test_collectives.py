@@ -54,6 +54,23 @@ def test_sum_leaves_its_argument_alone(collectives):
     np.testing.assert_array_equal(vector.numpy(), mine(1000, collectives.world))
 
 
+def test_a_sum_in_place_is_only_where_nothing_else_needs_the_argument(collectives):
+    """`hvd_ae install-horovod` lets Horovod write into the memory of what it is given (`hvd_ae/install/edits.py`)."""
+    size = collectives.world.size
+
+    @tf.function
+    def both(vector):
+        doubled = 2 * vector
+        total = collectives.sum(doubled)
+        again = collectives.sum(2 * vector)
+        return doubled, total, again
+
+    doubled, total, again = both(tf.constant(mine(100_003, collectives.world)))
+    np.testing.assert_array_equal(doubled, 2 * mine(100_003, collectives.world))
+    np.testing.assert_array_equal(total, BASE[100_003] * (size * (size + 1)))
+    np.testing.assert_array_equal(again, total)
+
+
 def test_minimum_and_maximum(collectives, call):
     rank, size = collectives.world.rank, collectives.world.size
     values = np.array([rank, -rank, 5.0], np.float64)
@@ -94,16 +111,25 @@ def test_sum_has_the_same_bits_on_every_rank_and_in_every_run(collectives):
     assert same
 
 
-def test_mpi_adds_in_rank_order(collectives):
+def test_mpi_adds_in_a_fixed_order(collectives):
+    """Short vectors in rank order, long ones in a ring: part p from rank p+1 on, and rank p last."""
     if collectives.name != "mpi":
         return
-    size = collectives.world.size
-    ranks = [np.random.default_rng(rank).normal(size=1001).astype(np.float32) for rank in range(size)]
-    total = collectives.sum(ranks[collectives.world.rank]).numpy()
-    expected = ranks[0].copy()
-    for numbers in ranks[1:]:
-        expected += numbers
-    np.testing.assert_array_equal(total, expected)
+    size, long = collectives.world.size, 100_003
+    ranks = [np.random.default_rng(rank).normal(size=long).astype(np.float32) for rank in range(size)]
+    ends = np.cumsum(part_sizes(long, size))
+    in_a_ring = np.concatenate([added_up([ranks[(part + 1 + step) % size][end - length : end] for step in range(size)])
+                                for part, (length, end) in enumerate(zip(part_sizes(long, size), ends))])
+    mine = ranks[collectives.world.rank]
+    np.testing.assert_array_equal(collectives.sum(mine), in_a_ring)
+    np.testing.assert_array_equal(collectives.sum(mine[:1001]), added_up([numbers[:1001] for numbers in ranks]))
+
+
+def added_up(vectors: list[np.ndarray]) -> np.ndarray:
+    total = vectors[0].copy()
+    for vector in vectors[1:]:
+        total += vector
+    return total
 
 
 def test_bytes_and_seconds_are_counted(collectives):

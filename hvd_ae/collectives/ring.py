@@ -1,0 +1,29 @@
+"""The two halves of a ring all-reduce: for vectors so long that bytes count, and not how many messages there are.
+
+Patarasuk and Yuan 2009 (https://doi.org/10.1016/j.jpdc.2008.09.002). Each rank talks to its two neighbours only, so where
+many ranks share a node, each part crosses from node to node once. Nothing is copied besides what is sent.
+"""
+
+import numpy as np
+from mpi4py import MPI
+
+
+def reduce_scatter(communicator: MPI.Intracomm, vector: np.ndarray, parts: list[slice], mine: np.ndarray) -> None:
+    """Put this rank's part of the sum over ranks into `mine`: part p is added up from rank p+1 on, and by rank p last."""
+    rank, size = communicator.rank, communicator.size
+    room = [np.empty_like(vector[parts[0]]) for _ in range(min(2, size - 2))]  # the first part is the longest
+    partial = vector[parts[rank - 1]]
+    for step in range(2, size + 1):
+        part = vector[parts[rank - step]]
+        received = mine if step == size else room[step % 2][: part.size]
+        communicator.Sendrecv(partial, (rank + 1) % size, 0, received, (rank - 1) % size, 0)
+        received += part
+        partial = received
+
+
+def all_gather(communicator: MPI.Intracomm, whole: np.ndarray, parts: list[slice]) -> None:
+    """Fill `whole`, which holds this rank's part, with the parts of all."""
+    rank, size = communicator.rank, communicator.size
+    for step in range(1, size):
+        communicator.Sendrecv(whole[parts[(rank - step + 1) % size]], (rank + 1) % size, 0,
+                              whole[parts[rank - step]], (rank - 1) % size, 0)
