@@ -10,7 +10,7 @@ import tyro
 from benchmarks import rows
 
 # in the order in which `make bench` runs them
-NAMES = ("allreduce", "step", "peers", "scaling", "network", "startup", "memory", "p1b1", "report")
+NAMES = ("allreduce", "step", "peers", "scaling", "network", "startup", "memory", "p1b1", "plan", "report")
 _MODULES = {"peers": "peers.side_by_side"}
 
 

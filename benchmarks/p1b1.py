@@ -67,7 +67,7 @@ def _peak(ranks: int, engine: str, way: str, model: str) -> tuple[int | None, fl
         if model == _MODEL:
             jobs.refuse_what_does_not_fit(ranks * (1e9 + 6.5 * vector_bytes()))
         trained = jobs.train(ranks, "--data", f"synthetic:{_ROWS}x{_FEATURES}", "--model", model, "--averaging", way,
-                             "--collectives", engine, "--batch-size", 4, "--epochs", 2, timeout=1200)
+                             "--collectives", engine, "--batch-size", 18, "--epochs", 2, timeout=1200)
     except jobs.JobFailed as failure:
         return None, None, str(failure)
     steps = trained.summary["steps"] / trained.summary["samples"]

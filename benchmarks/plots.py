@@ -102,9 +102,27 @@ def p1b1(axes: Axes, rows: list[dict]) -> None:
     axes.set(xlabel="peak resident size beyond a small model's, in vectors", title="P1B1, 244 M parameters, Adam")
 
 
+def plan(axes: Axes, rows: list[dict]) -> None:
+    kinds = {"predicted": ("o", "from measurements there"), "from_elsewhere": ("x", "from the first place and the link")}
+    places = list(dict.fromkeys(row["place"] for row in rows))
+    rates = [row["median"] for row in rows if row["median"] is not None]
+    for kind, (marker, label) in kinds.items():
+        own = [row for row in rows if row["median"] is not None and row.get(kind) is not None]
+        axes.scatter([row["median"] for row in own], [row[kind] for row in own], marker=marker, label=label,
+                     c=[f"C{places.index(row['place'])}" for row in own])
+    if rates:
+        axes.plot([min(rates), max(rates)], [min(rates), max(rates)], "k--", linewidth=0.8, label="as predicted")
+    for number, place in enumerate(places):
+        axes.scatter([], [], marker="s", c=f"C{number}", label=place)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    axes.set(xscale="log", yscale="log", xlabel="achieved, samples/s over all ranks", ylabel="predicted, samples/s",
+             title="hvd-ae plan beside training: a point for each way")
+
+
 PLOTS: dict[str, Callable[[Axes, list[dict]], None]] = {
     "peers": peers, "step": step, "allreduce": allreduce, "scaling": scaling, "network": network, "startup": startup,
-    "memory": memory, "p1b1": p1b1,
+    "memory": memory, "p1b1": p1b1, "plan": plan,
 }
 
 

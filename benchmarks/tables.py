@@ -119,9 +119,19 @@ def p1b1(rows: list[dict]) -> Table:
          number(row["vectors"], ".2f") or row["reason"], number(row["seconds_per_step"], ".2f")] for row in rows]
 
 
+def plan(rows: list[dict]) -> Table:
+    def error(row: dict, name: str) -> str:
+        return number(over(row.get(name), row["median"]) and over(row[name], row["median"]) - 1, "+.0%")
+
+    return [["place", "way", "achieved, samples/s", "quartiles", "predicted from measurements there", "",
+             "predicted from the first place and the link's speed", ""]] + [
+        [row["place"], row["way"], number(row["median"]), spread(row), number(row.get("predicted")), error(row, "predicted"),
+         number(row.get("from_elsewhere")), error(row, "from_elsewhere")] for row in rows]
+
+
 TABLES: dict[str, Callable[[list[dict]], Table]] = {
     "peers": peers, "step": step, "allreduce": allreduce, "scaling": scaling, "network": network, "startup": startup,
-    "memory": memory, "p1b1": p1b1,
+    "memory": memory, "p1b1": p1b1, "plan": plan,
 }
 
 

@@ -219,6 +219,7 @@ class PlanSettings:
     loss: Loss = "mse"
     optimizer: str = "adam"
     collectives: Collectives | None = None
+    threads: int | None = None
     seed: int = 0
     measured: str | None = None
     """A plan-measured.json to predict from, instead of measuring."""
@@ -242,7 +243,7 @@ class PlanSettings:
     """Folder of plan-measured.json, plan.json and plan.png."""
 
     def __post_init__(self):
-        for name in ("batch_size", "ranks_per_node"):
+        for name in ("batch_size", "threads", "ranks_per_node"):
             _at_least(name, getattr(self, name), 1)
         for name, example in (("link_latency", 2e-6), ("link_bandwidth", 12.5e9)):
             if getattr(self, name) is not None and not getattr(self, name) > 0:

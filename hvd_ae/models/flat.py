@@ -139,8 +139,38 @@ class FlatModel:
         gradients = tape.gradient(objective, pieces, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.convert_to_tensor(g) for g in gradients]
         gradient = [self.layout.join(gradients[arrays]) for arrays in self.layout.buckets(buckets)]
+        _last_first(gradient)
         buffers = self.buffer_layout.join(self._of_kind(non_trainable, True))
         return Evaluation(gradient, loss_sum, buffers, self._of_kind(non_trainable, False))
+
+
+def _last_first(buckets: list[tf.Tensor]) -> None:
+    """Let what only earlier buckets need wait until the later ones are there.
+
+    TensorFlow computes the gradients of all activations first and those of parameters then, on a thread of its own choice:
+    all buckets would be there at once, when nothing is left to hide a reduction behind. There is no public way to add an
+    order to operations that a gradient tape has made.
+    """
+    if tf.executing_eagerly():
+        return
+    done: set[tf.Operation] = set()
+    for later, earlier in pairwise(reversed(buckets)):
+        done |= _needed_for(later.op)
+        own = _needed_for(earlier.op) - done
+        for operation in own:
+            if operation.inputs and not any(tensor.op in own for tensor in operation.inputs):
+                operation._add_control_inputs([later.op])
+
+
+def _needed_for(operation: tf.Operation) -> set[tf.Operation]:
+    """It, and all that comes before it in its graph."""
+    found, left = set(), [operation]
+    while left:
+        each = left.pop()
+        if each not in found:
+            found.add(each)
+            left += [*(tensor.op for tensor in each.inputs), *each.control_inputs]
+    return found
 
 
 def replace(variable: tf.Variable, value) -> None:

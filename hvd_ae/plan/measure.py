@@ -31,7 +31,7 @@ def measure(settings: PlanSettings) -> tuple[dict, bool]:
     """
     training = TrainSettings(data=settings.data, model=settings.model, batch_size=settings.batch_size, loss=settings.loss,
                              optimizer=settings.optimizer, averaging="none", seed=settings.seed)
-    collectives = start(settings.collectives)
+    collectives = start(settings.collectives, settings.threads)
     if collectives.world.size == 1 and settings.link_latency is None:
         raise no_link()
     prepared = prepare(training.effective(), collectives)

@@ -44,6 +44,36 @@ def test_a_gradient_in_buckets_is_the_gradient():
     assert not np.any(np.concatenate(nothing))
 
 
+def test_a_later_bucket_is_there_before_work_on_an_earlier_one_begins():
+    flat, buckets = FlatModel(build_model("deep", (4, 5), "sigmoid", seed=1), LOSSES["mse"]), []
+    parameters, buffers, counters = flat.read()
+
+    @tf.function
+    def gradient():
+        buckets.extend(flat.evaluate(tf.constant(parameters), tf.constant(buffers), counters, INPUTS, INPUTS, tf.constant(6),
+                                     buckets=3).gradient)
+
+    gradient.get_concrete_function()
+    first, second, third = (bucket.op for bucket in buckets)
+    for earlier, later in ((first, second), (second, third), (first, third)):
+        products = {op for op in data_needed_for(earlier) - data_needed_for(later) if op.type == "MatMul"}
+        assert products and all(later in before(op) for op in products)
+
+
+def data_needed_for(op) -> set:
+    return {op}.union(*(data_needed_for(tensor.op) for tensor in op.inputs))
+
+
+def before(op) -> set:
+    found, left = set(), [op]
+    while left:
+        each = left.pop()
+        if each not in found:
+            found.add(each)
+            left += [*(tensor.op for tensor in each.inputs), *each.control_inputs]
+    return found
+
+
 def flat_gradient(flat, divisor):
     parameters, buffers, counters = flat.read()
     return flat.evaluate(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS, INPUTS,

@@ -59,3 +59,7 @@ def p1b1(way: str, engine: str, vectors: float | None) -> dict:
     peak = None if vectors is None else 5e8 + vectors * 978e6
     return {**ABOUT, "way": way, "engine": engine, "ranks": 2, "vector_bytes": 978_000_000, "little": 5e8, "peak": peak,
             "vectors": vectors, "seconds_per_step": 2.0, "reason": None if vectors else "too little memory"}
+
+
+def plan(place: str, way: str, rate: float | None, predicted: float | None, from_elsewhere: float | None = None) -> dict:
+    return row(rate, place=place, way=way, predicted=predicted, from_elsewhere=from_elsewhere)

@@ -21,6 +21,8 @@ ROWS = {
                (("little", 1e9), ("memory-mapped", 1.2e9), ("in memory", 5e9))],
     "p1b1": [made_up.p1b1("gradient", "horovod", 5.5), made_up.p1b1("gradient", "mpi", 6.5),
              made_up.p1b1("sharded", "mpi", None)],
+    "plan": [made_up.plan("2 ranks", "gradient", 100.0, 105.0), made_up.plan("100 Mbit/s", "gradient", 50.0, 40.0, 45.0),
+             made_up.plan("100 Mbit/s", "none", None, None)],
 }
 REPORTS = """
 import sys
@@ -47,6 +49,7 @@ def test_tables_pictures_and_a_page_from_rows_alone(tmp_path):
     assert "not measured" in ended.stdout and "missed" in ended.stdout
     markdown, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
     assert "torch is not installed" in markdown  # what is missing says why, and is no 0
+    assert "| 100 Mbit/s | gradient | 50 | 45 to 55 | 40 | -20% | 45 | -10% |" in markdown
     assert "commit abc1234, 2 cores of a CPU" in markdown
     for name in ROWS:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
