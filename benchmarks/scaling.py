@@ -26,7 +26,7 @@ class Scaling:
     rounds: int = 5
     """Times that each point has its turn."""
     short: bool = False
-    """1 and 2 ranks, weak, gradient and parameter H=16, 2 rounds of 96 steps."""
+    """1 and 2 ranks, weak, gradient and parameter H=16, 1 round of 192 steps."""
     results: Path = rows.RESULTS
     """Folder of the rows."""
 
@@ -45,7 +45,7 @@ class Point:
 
 def main(settings: Scaling) -> int:
     """Let all points take turns."""
-    rounds, steps = (2, 96) if settings.short else (settings.rounds, settings.steps)
+    rounds, steps = (1, 192) if settings.short else (settings.rounds, settings.steps)
     extra: dict[str, dict] = {}
     named = {str(point): point for point in points(settings)}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:

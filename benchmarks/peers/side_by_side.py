@@ -45,7 +45,7 @@ class Peers:
     tune: bool = True
     """Try each peer's settings first, and take its best; otherwise what was the best in the last run that tried."""
     short: bool = False
-    """2 rounds of 2 seconds, nothing tried first."""
+    """1 round of 4 seconds, nothing tried first."""
     only: str = ""
     """Contestants whose names hold this."""
     results: Path = rows.RESULTS
@@ -54,7 +54,7 @@ class Peers:
 
 def main(settings: Peers) -> int:
     """Let all take turns, and keep every rate."""
-    rounds, seconds = (2, 2.0) if settings.short else (settings.rounds, settings.seconds)
+    rounds, seconds = (1, 4.0) if settings.short else (settings.rounds, settings.seconds)
     name, samples = fashion_shaped()
     # as many steps as two cores have taken in this time, and one that is traced and not timed
     steps = 1 + round(seconds * 100)
