@@ -84,8 +84,8 @@ from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.collectives.mpi import MPIEngine
 
 if sys.argv[1] == "sum":  # too small by a tenth, alike on all ranks, and so never out of step
-    original = MPIEngine._all_reduce
-    MPIEngine._all_reduce = lambda self, vector, operation: original(self, vector, operation) * vector.dtype.type(
+    original = MPIEngine._ordered_sum
+    MPIEngine._ordered_sum = lambda self, vector: original(self, vector) * vector.dtype.type(
         0.9 if vector.dtype.kind == "f" and vector.size > 100 else 1)
     from hvd_ae import verify
     verify.save = lambda *arguments, **options: None  # and what was to be kept is not

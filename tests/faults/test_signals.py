@@ -37,7 +37,7 @@ def signalled_on_rank_1(owner, name, call, number):
 
 PHASES = {
     "before the first step": (api, "prepare", 1, signal.SIGTERM),
-    "in an average": (MPIEngine, "_all_reduce", 40, signal.SIGUSR1),
+    "in an average": (MPIEngine, "_ordered_sum", 40, signal.SIGUSR1),
     "in a checkpoint": (checkpoint, "write_vectors", 1, signal.SIGUSR2),
     "in evaluation": (Evaluator, "means", 2, signal.SIGTERM),
 }
