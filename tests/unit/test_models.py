@@ -56,21 +56,22 @@ def test_a_later_bucket_is_there_before_work_on_an_earlier_one_begins():
     gradient.get_concrete_function()
     first, second, third = (bucket.op for bucket in buckets)
     for earlier, later in ((first, second), (second, third), (first, third)):
-        products = {op for op in data_needed_for(earlier) - data_needed_for(later) if op.type == "MatMul"}
-        assert products and all(later in before(op) for op in products)
+        products = {op for op in before(earlier, by_data) - before(later, by_data) if op.type == "MatMul"}
+        assert products and all(later in before(op, lambda op: by_data(op) + op.control_inputs) for op in products)
 
 
-def data_needed_for(op) -> set:
-    return {op}.union(*(data_needed_for(tensor.op) for tensor in op.inputs))
+def by_data(op) -> list:
+    return [tensor.op for tensor in op.inputs]
 
 
-def before(op) -> set:
-    found, left = set(), [op]
+def before(op, directly) -> set:
+    """The operation and all before it; `directly` says which come directly before one."""
+    found = {op}
+    left = [op]
     while left:
-        each = left.pop()
-        if each not in found:
-            found.add(each)
-            left += [*(tensor.op for tensor in each.inputs), *each.control_inputs]
+        new = set(directly(left.pop())) - found
+        found |= new
+        left += new
     return found
 
 
