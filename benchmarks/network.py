@@ -19,28 +19,30 @@ _BARE = "MPI_Allreduce"
 class Network:
     """What to measure."""
 
-    ways: str = ("none,gradient,gradient K=2,gradient K=4,gradient:fp16,gradient:bf16,sharded,parameter H=4,parameter H=16,"
-                 "parameter H=64,parameter H=256")
-    """Ways of averaging, with commas between them, each with its compression, buckets (K) or period (H) where it has one."""
-    steps: int = 64
-    """Of each of two epochs of a turn, rounded up to whole periods."""
+    ways: str = ("none,gradient,gradient K=4,gradient:fp16,sharded@mpi,parameter H=4,parameter H=16,parameter H=64,"
+                 "parameter H=64@mpi,overlapped H=64@mpi")
+    """Ways of averaging, with commas between them, each with its compression, buckets (K) or period (H) where it has one, and
+    with @ENGINE where it is not to be the default."""
+    steps: int = 128
+    """Of each of two epochs of a turn, rounded up to whole periods; a quarter where every step waits for the slowest link, and
+    four times as many for `overlapped`, whose last average of an epoch cannot be hidden."""
     rounds: int = 3
     """Times that each way has its turn on each link."""
     epochs: int = 10
     """Of the trainings that show what H=64 costs in validation error; the link does not matter to it. 0: none."""
     short: bool = False
-    """At 1 Gbit/s none and gradient with and without buckets, on the others parameter H=64; 24 to 64 steps, one round, no
-    trainings to the end."""
+    """At 1 Gbit/s none and gradient with and without buckets, at 100 Mbit/s parameter and overlapped H=64; 24 to 128 steps,
+    one round, no trainings to the end."""
     results: Path = rows.RESULTS
     """Folder of the rows."""
 
 
 def main(settings: Network) -> int:
     """Build the hosts, let the ways take turns on each link, take the hosts down."""
-    seldom, often = ["parameter H=64"], ["none", "gradient", "gradient K=4"]
     names = {speed: list(ways.names(settings.ways)) for speed in _RATES}
     if settings.short:
-        names = {speed: often if speed == "1 Gbit/s" else seldom for speed in _RATES}
+        names = {"unlimited": ["parameter H=64@mpi"], "1 Gbit/s": ["none", "gradient", "gradient K=4"],
+                 "100 Mbit/s": ["parameter H=64@mpi", "overlapped H=64@mpi"]}
     rounds, steps, epochs = (1, 24, 0) if settings.short else (settings.rounds, settings.steps, settings.epochs)
     data, found = data_name(), []
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -51,7 +53,8 @@ def main(settings: Network) -> int:
             print(f"network: {failure}")
             found += [{"link": speed, "way": name, "reason": str(failure), **_NOTHING, **rows.spread([])}
                       for speed in _RATES for name in names[speed]]
-    found += [_quality(way, data, epochs) for way in ("gradient", "parameter H=64") if epochs]
+    found += [_quality(way, data, epochs) for way in ("gradient", "parameter H=64", "overlapped H=64")
+              if epochs]
     rows.append("network", found, {**asdict(settings), "steps": steps, "rounds": rounds, "epochs": epochs}, settings.results)
     return 0
 
@@ -83,6 +86,10 @@ def _bare(hosts: link.Link, speed: str) -> float:
 def _turn(hosts: link.Link, speed: str, way: str, folder: Path, steps: int, extra: dict) -> float:
     """Samples per second of both ranks; what else the last turn showed goes into `extra`."""
     hosts.hold(_RATES[speed])
+    if speed == "100 Mbit/s" and way != "none" and ways.period(way) == 1:
+        steps //= 4
+    elif way.startswith("overlapped"):
+        steps *= 4
     data = epochs_of(_BATCH * 2 * ways.steps_for(way, steps), folder)
     trained = jobs.train(2, *data, "--model", "deep", "--batch-size", _BATCH, "--threads", 1, *ways.flags(way),
                          launch=hosts.mpirun, **link.ENVIRONMENT)

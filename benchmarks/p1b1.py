@@ -26,7 +26,7 @@ class P1B1:
     ways: str = "gradient,sharded"
     """Ways of averaging, with commas between them; Adam is the optimizer."""
     short: bool = False
-    """Horovod only."""
+    """Horovod only, one epoch of two steps."""
     results: Path = rows.RESULTS
     """Folder of the rows."""
 
@@ -49,9 +49,9 @@ def main(settings: P1B1) -> int:
     """Train a few steps; the peak of the rank that has most, less that of a small model on the same data."""
     measured = []
     for engine in ("horovod",) if settings.short else settings.engines.split(","):
-        little, _, why = _peak(settings.ranks, engine, "gradient", _LITTLE)
+        little, _, why = _peak(settings, engine, "gradient", _LITTLE)
         for way in settings.ways.split(","):
-            peak, seconds, reason = _peak(settings.ranks, engine, way, _MODEL) if little else (None, None, why)
+            peak, seconds, reason = _peak(settings, engine, way, _MODEL) if little else (None, None, why)
             vectors = (peak - little) / vector_bytes() if peak else None
             measured.append({"way": way, "engine": engine, "ranks": settings.ranks, "reason": reason,
                              "vector_bytes": vector_bytes(), "little": little,
@@ -61,13 +61,14 @@ def main(settings: P1B1) -> int:
     return 0
 
 
-def _peak(ranks: int, engine: str, way: str, model: str) -> tuple[int | None, float | None, str | None]:
+def _peak(settings: P1B1, engine: str, way: str, model: str) -> tuple[int | None, float | None, str | None]:
     """Bytes and seconds a step, or None and why not."""
+    ranks, epochs = settings.ranks, 1 if settings.short else 2
     try:
         if model == _MODEL:
             jobs.refuse_what_does_not_fit(ranks * (1e9 + 6.5 * vector_bytes()))
         trained = jobs.train(ranks, "--data", f"synthetic:{_ROWS}x{_FEATURES}", "--model", model, "--averaging", way,
-                             "--collectives", engine, "--batch-size", 18, "--epochs", 2, timeout=1200)
+                             "--collectives", engine, "--batch-size", 18, "--epochs", epochs, timeout=1200)
     except jobs.JobFailed as failure:
         return None, None, str(failure)
     steps = trained.summary["steps"] / trained.summary["samples"]

@@ -23,12 +23,12 @@ class Plan:
 
     ranks: str = "2,3,4"
     """On this machine, with commas between them."""
-    ways: str = "none,gradient,sharded,parameter H=4,parameter H=16"
+    ways: str = "none,gradient,sharded,parameter H=4"
     """Ways of averaging, with commas between them, each with its period (H) where it has one."""
     collectives: str = "horovod"
     steps: int = 48
     """Of each of two epochs of a turn, rounded up to whole periods."""
-    rounds: int = 3
+    rounds: int = 2
     """Times that each way has its turn in each place."""
     short: bool = False
     """gradient and parameter H=4, on two ranks and over the link of 1 Gbit/s, one round."""

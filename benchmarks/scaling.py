@@ -17,16 +17,17 @@ class Scaling:
 
     ranks: str = "1,2,4"
     """Numbers of ranks, with commas between them; more than there are cores share them."""
-    ways: str = "gradient,sharded,parameter H=16,parameter H=64,none"
-    """Ways of averaging, with commas between them, each with its period where it has one."""
+    ways: str = "gradient,sharded@mpi,parameter H=16,parameter H=64,none"
+    """Ways of averaging, with commas between them, each with its period (H) where it has one, and with @ENGINE where it is
+    not to be the default."""
     batch_size: int = 128
     """Samples per rank and step in weak scaling; twice as many in all in strong scaling."""
     steps: int = 250
     """Of each of two epochs of a turn, rounded up to whole periods."""
-    rounds: int = 5
+    rounds: int = 3
     """Times that each point has its turn."""
     short: bool = False
-    """1 and 2 ranks, weak, gradient and parameter H=16, 1 round of 192 steps."""
+    """1 and 2 ranks, weak, sharded@mpi and parameter H=16, 1 round of 192 steps."""
     results: Path = rows.RESULTS
     """Folder of the rows."""
 
@@ -62,10 +63,10 @@ def points(settings: Scaling) -> list[Point]:
     batch, total = settings.batch_size, 2 * settings.batch_size
     if settings.short:
         return [Point("weak", way, ranks, batch, min(ranks, cores), 1)
-                for way in ("gradient", "parameter H=16") for ranks in (1, 2)]
+                for way in ("sharded@mpi", "parameter H=16") for ranks in (1, 2)]
     ranks = [int(text) for text in settings.ranks.split(",")]
     found = [Point("weak", way, each, batch, min(each, cores), 1) for way in ways.names(settings.ways) for each in ranks]
-    found += [Point("strong", way, each, total // each, cores, 1) for way in ("gradient", "sharded") for each in ranks]
+    found += [Point("strong", way, each, total // each, cores, 1) for way in ("gradient", "sharded@mpi") for each in ranks]
     return [*found, Point("strong", "gradient", 1, total, cores, cores)]
 
 

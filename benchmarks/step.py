@@ -19,14 +19,14 @@ class Step:
     rounds: int = 15
     """Times that each part has its turn."""
     short: bool = False
-    """3 rounds of short epochs of made-up data."""
+    """2 rounds of short epochs of made-up data."""
     results: Path = rows.RESULTS
     """Folder of the rows."""
 
 
 def main(settings: Step) -> int:
     """A job for each engine, in which all parts take turns."""
-    rounds = 3 if settings.short else settings.rounds
+    rounds = 2 if settings.short else settings.rounds
     data = settings.data or ("synthetic:15000x784" if settings.short else data_name())
     found = []
     for engine in ("mpi", "horovod"):

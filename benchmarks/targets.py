@@ -65,7 +65,8 @@ def is_ours(contestant: str) -> bool:
 
 
 def best(rows: list[dict], fits: Callable[[str], bool]) -> float | None:
-    return most(row["median"] for row in rows if fits(row["contestant"]))
+    """Of the contestants that compute in float32."""
+    return most(row["median"] for row in rows if fits(row["contestant"]) and not row["contestant"].endswith("bfloat16"))
 
 
 def best_synchronous(rows: list[dict]) -> float | None:
@@ -104,8 +105,12 @@ def engine_over_mpi(rows: list[dict]) -> float | None:
     return over(most(times), median(rows, bytes=DEEP, contestant="MPI"))
 
 
-def slow_link(rows: list[dict]) -> float | None:
-    return over(*(median(rows, link=link, way="parameter H=64") for link in ("100 Mbit/s", "unlimited")))
+def slow_link(way: str) -> Callable[[list[dict]], float | None]:
+    """Its speed on the slow link over that of `parameter` without it, each with the engine that is faster."""
+    def fastest(rows: list[dict], link: str, way: str) -> float | None:
+        return most(median(rows, link=link, way=name) for name in (way, f"{way}@mpi"))
+
+    return lambda rows: over(fastest(rows, "100 Mbit/s", way), fastest(rows, "unlimited", "parameter H=64"))
 
 
 def hidden(rows: list[dict]) -> float | None:
@@ -120,9 +125,13 @@ def hidden(rows: list[dict]) -> float | None:
     return over(whole - cut, min(whole - alone, 2 / 3 * alone)) if alone and whole and cut else None
 
 
-def cost_in_error(rows: list[dict]) -> float | None:
-    errors = {row["way"]: row["val_mse"] for row in rows if row["link"] is None and row["val_mse"] is not None}
-    return over(errors.get("parameter H=64"), errors.get("gradient"))
+def cost_in_error(way: str) -> Callable[[list[dict]], float | None]:
+    """Its validation error at the end over that of `gradient`."""
+    def cost(rows: list[dict]) -> float | None:
+        errors = {row["way"]: row["val_mse"] for row in rows if row["link"] is None and row["val_mse"] is not None}
+        return over(errors.get(way), errors.get("gradient"))
+
+    return cost
 
 
 def mapped_gigabytes(rows: list[dict]) -> float | None:
@@ -162,13 +171,18 @@ TARGETS = (
     Target(3, "`parameter` H=16 over `none`, samples/s", 0.97, "peers",
            lambda rows: over(median(rows, contestant="hvd_ae parameter H=16"), median(rows, contestant="hvd_ae none"))),
     Target(4, "weak scaling from 1 to 2 ranks, `gradient` or `sharded`", 0.92, "scaling",
-           weak_efficiency("gradient", "sharded")),
+           weak_efficiency("gradient", "sharded", "sharded@mpi")),
     Target(4, "weak scaling from 1 to 2 ranks, `parameter`", 0.98, "scaling",
            weak_efficiency("parameter H=16", "parameter H=64")),
     Target(5, "the slower engine's seconds over bare `MPI_Allreduce`, 4.6 MB", 1.3, "allreduce", engine_over_mpi,
            at_most=True),
-    Target(6, "`parameter` H=64 on 100 Mbit/s over unlimited, samples/s", 0.90, "network", slow_link),
-    Target(6, "`val_mse` of `parameter` H=64 over that of `gradient`", 1.10, "network", cost_in_error, at_most=True),
+    Target(6, "`parameter` H=64 on 100 Mbit/s over unlimited, samples/s", 0.90, "network", slow_link("parameter H=64")),
+    Target(6, "`val_mse` of `parameter` H=64 over that of `gradient`", 1.10, "network", cost_in_error("parameter H=64"),
+           at_most=True),
+    Target(6, "`overlapped` H=64 on 100 Mbit/s over `parameter` unlimited, samples/s", 0.90, "network",
+           slow_link("overlapped H=64")),
+    Target(6, "`val_mse` of `overlapped` H=64 over that of `gradient`", 1.10, "network", cost_in_error("overlapped H=64"),
+           at_most=True),
     Target(7, "4 GB memory-mapped: GB resident over the baseline, worst rank", 1.0, "memory", mapped_gigabytes,
            at_most=True),
     Target(7, "memory-mapped over in memory, samples/s, worst number of ranks", 0.80, "memory", mapped_speed),

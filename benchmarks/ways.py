@@ -4,17 +4,19 @@ from collections.abc import Iterable
 
 
 def flags(name: str) -> list[str]:
-    """`gradient`, `gradient:fp16`, `gradient K=4`, `parameter H=16` and so on as flags."""
-    way, _, buckets = name.partition(" K=")
+    """`gradient`, `gradient:fp16`, `gradient K=4`, `parameter H=16`, `sharded@mpi` and so on as flags."""
+    way, _, engine = name.partition("@")
+    way, _, buckets = way.partition(" K=")
     way, _, period = way.partition(" H=")
     way, _, compression = way.partition(":")
     return ["--averaging", way, *(["--sync-every", period] if period else []),
-            *(["--compression", compression] if compression else []), *(["--buckets", buckets] if buckets else [])]
+            *(["--compression", compression] if compression else []), *(["--buckets", buckets] if buckets else []),
+            *(["--collectives", engine] if engine else [])]
 
 
 def period(name: str) -> int:
     """Steps from one average to the next."""
-    return int(name.partition(" H=")[2] or 1)
+    return int(name.partition("@")[0].partition(" H=")[2] or 1)
 
 
 def steps_for(name: str, at_least: int) -> int:

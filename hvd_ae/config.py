@@ -39,6 +39,7 @@ WAY_SETTINGS: dict[str, dict[str, Any]] = {
     "sharded": {"accumulate": 1, "clip_norm": None},
     "adasum": {},
     "parameter": {**_PERIODIC, **_OUTER},
+    "overlapped": {"sync_every": 16},
     "post-local": {**_PERIODIC, **_OUTER, "local_after": 1, "clip_norm": None, "compression": "none"},
     "hierarchical": {**_PERIODIC, **_OUTER, "ranks_per_node": None},
     "adaptive": {**_PERIODIC, "min_sync_every": 1, "max_sync_every": 256, "drift_limit": 0.05,
@@ -95,10 +96,11 @@ class TrainSettings:
     """Of the first weights, the orders of samples, dropout and synthetic data; below 2**32."""
 
     averaging: str = "gradient"
-    """How ranks are kept together: gradient, sharded, adasum, parameter, post-local, hierarchical, adaptive, one-shot,
-    elastic, server, gossip, sequential or none. In brackets below: the ways that take a setting, and its default."""
+    """How ranks are kept together: gradient, sharded, adasum, parameter, overlapped, post-local, hierarchical, adaptive,
+    one-shot, elastic, server, gossip, sequential or none. In brackets below: the ways that take a setting, and its default."""
     sync_every: int | None = None
-    """Steps between averages [parameter, post-local, hierarchical, adaptive, elastic, sequential: 16]."""
+    """Steps between averages [parameter, overlapped, post-local, hierarchical, adaptive, elastic,
+    sequential: 16]."""
     slots: Slots | None = None
     """What an average does to the optimizer's slots [parameter, post-local, hierarchical, adaptive: keep]."""
     accumulate: int | None = None

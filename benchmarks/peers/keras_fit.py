@@ -1,6 +1,7 @@
 """Keras's own `fit`, one process with all cores, with tf.data as its performance guide says, and many steps in one call.
 
-Settings: steps, steps_per_execution; jit=0/1 (jit_compile; Keras's own choice where it is not given).
+Settings: steps, steps_per_execution; jit=0/1 (jit_compile; Keras's own choice where it is not given); precision=float32 or
+bfloat16 (the policy mixed_bfloat16, outputs in float32).
 """
 
 import time
@@ -13,7 +14,8 @@ def build():
     import keras
 
     layers = [keras.layers.Dense(width, activation="relu") for width in WIDTHS[1:-1]]
-    return keras.Sequential([keras.Input((WIDTHS[0],)), *layers, keras.layers.Dense(WIDTHS[-1], activation="sigmoid")])
+    return keras.Sequential([keras.Input((WIDTHS[0],)), *layers, keras.layers.Dense(WIDTHS[-1]),
+                             keras.layers.Activation("sigmoid", dtype="float32")])
 
 
 def dataset(told: Given, samples, batch_size: int):
@@ -49,6 +51,8 @@ if __name__ == "__main__":
     import_tensorflow()
     import keras
 
+    if told.settings.get("precision") == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
     model, steps = build(), int(told.settings.get("steps", 50))
     jit = {"0": False, "1": True}.get(told.settings.get("jit"), "auto")
     model.compile(keras.optimizers.Adam(LEARNING_RATE), "mse", steps_per_execution=steps, jit_compile=jit)

@@ -1,7 +1,7 @@
 """PyTorch, one process with all cores, after the tutorial "Training with PyTorch" and the performance tuning guide.
 
-Settings: threads; compile=0/1 (torch.compile of the model); loader=memory (all samples are one tensor, from which a batch is
-picked by its indices) or a number of DataLoader workers.
+Settings: threads; compile=0/1 (torch.compile of the model); precision=float32 or bfloat16 (automatic mixed precision);
+loader=memory (all samples are one tensor, from which a batch is picked by its indices) or a number of DataLoader workers.
 """
 
 import os
@@ -51,10 +51,13 @@ def train(model: torch.nn.Module, told: Given, samples: torch.Tensor, batch_size
     """Train until `over(samples of a step, over all processes)` says so; called by every process with its own samples."""
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
     loss_of = torch.nn.MSELoss()
+    mixed = told.settings.get("precision") == "bfloat16"
     for picked in batches(samples, batch_size, told.settings.get("loader", "memory")):
         batch = picked.float() * told.scale
         optimizer.zero_grad(set_to_none=True)
-        loss_of(model(batch), batch).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            reconstruction = model(batch)
+        loss_of(reconstruction.float(), batch).backward()
         optimizer.step()
         if over(GLOBAL_BATCH):
             return

@@ -8,6 +8,7 @@ from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.averaging.hierarchical import Hierarchical
 from hvd_ae.averaging.none import Alone
 from hvd_ae.averaging.one_shot import OneShot
+from hvd_ae.averaging.overlapped import Overlapped
 from hvd_ae.averaging.parameter import Parameter
 from hvd_ae.averaging.post_local import PostLocal
 from hvd_ae.averaging.sequential import Sequential
@@ -19,6 +20,7 @@ WAYS = {
     "sharded": Sharded,
     "adasum": Adasum,
     "parameter": Parameter,
+    "overlapped": Overlapped,
     "post-local": PostLocal,
     "hierarchical": Hierarchical,
     "adaptive": Adaptive,

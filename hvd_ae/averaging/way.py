@@ -153,9 +153,12 @@ class Way(ABC):
                     vector.assign(self.collectives.sum(weight * vector))
             self.replica.rows_since.assign([0, 0])
 
-    def weight(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """This rank's share of the samples trained on since the last average, and whether there were any."""
-        mine, all_ranks = tf.unstack(tf.cast(self.replica.rows_since, tf.float64))
+    def weight(self, rows: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """This rank's share of `rows` (its own, those of all ranks), and whether there are any.
+
+        Without `rows`, of the samples trained on since the last average.
+        """
+        mine, all_ranks = tf.unstack(tf.cast(self.replica.rows_since if rows is None else rows, tf.float64))
         return tf.cast(tf.math.divide_no_nan(mine, all_ranks), tf.float32), all_ranks > 0
 
     def add_drift(self, before: tf.Tensor, average: tf.Tensor) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from hvd_ae.collectives.background import Background
 from hvd_ae.errors import Refused
 from hvd_ae.world import World
 
@@ -88,6 +89,10 @@ class Engine(ABC):
     def split(self, groups: list[list[int]]) -> "Engine":
         """Collectives among the ranks of this rank's group; every rank calls it with the same disjoint groups."""
         raise Refused(f"collectives={self.name!r} is one process and has no groups of ranks: start more ranks")
+
+    @abstractmethod
+    def background(self) -> Background:
+        """A way to sum vectors while the ranks compute; every rank calls it."""
 
     def adasum(self, vector) -> tf.Tensor:
         """The adaptive sum over ranks, whose number must be a power of two (see `averaging/adasum.py`)."""

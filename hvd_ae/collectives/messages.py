@@ -13,12 +13,12 @@ T = TypeVar("T")
 _SHORTEST, _LONGEST = 20e-6, 2e-4
 
 
-def patiently(look: Callable[[], T]) -> T:
+def patiently(look: Callable[[], T], longest: float = _LONGEST) -> T:
     """What `look` returns once that is true, looking ever less often: MPI's own waiting would keep a core busy."""
     pause = _SHORTEST
     while not (seen := look()):
         time.sleep(pause)
-        pause = min(2 * pause, _LONGEST)
+        pause = min(2 * pause, longest)
     return seen
 
 

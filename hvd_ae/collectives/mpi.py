@@ -9,6 +9,7 @@ import tensorflow as tf
 from mpi4py import MPI
 
 from hvd_ae.collectives import ring
+from hvd_ae.collectives.background import Background
 from hvd_ae.collectives.engine import Engine, Traffic, part_sizes
 from hvd_ae.collectives.messages import Messages
 from hvd_ae.collectives.nodes import find_world, numbers_of_all
@@ -34,24 +35,36 @@ class MPIEngine(Engine):
     def __init__(self, world: World, communicator: MPI.Intracomm = MPI.COMM_WORLD):
         super().__init__(world)
         self.communicator = communicator
-        self._one_to_one: list[Messages | ParameterWindow] = []  # what moves bytes beside the collectives
+        self._beside: list[Messages | ParameterWindow | Background] = []  # what moves bytes beside the collectives
         self._waits_in_mpi = False
 
     @property
     def traffic(self) -> Traffic:
         collective = super().traffic
-        return Traffic(*(total + sum(getattr(other, name) for other in self._one_to_one)
+        return Traffic(*(total + sum(getattr(other, name) for other in self._beside)
                          for name, total in vars(collective).items()))
 
     def messages(self) -> Messages:
         """A way to send vectors from rank to rank; every rank calls it."""
-        self._one_to_one.append(Messages(self.communicator))
-        return self._one_to_one[-1]
+        self._beside.append(Messages(self.communicator))
+        return self._beside[-1]
+
+    def background(self) -> Background:
+        patient, parts = ring.Patient(self.communicator), self._parts
+
+        def sum_of(vector: np.ndarray) -> np.ndarray:
+            total = aligned_empty(vector.size, vector.dtype)
+            ring.reduce_scatter(patient, vector, parts(vector.size), total[parts(vector.size)[patient.rank]])
+            ring.all_gather(patient, total, parts(vector.size))
+            return total
+
+        self._beside.append(Background(sum_of, 2 * (patient.size - 1) / patient.size))
+        return self._beside[-1]
 
     def parameter_window(self, parameters: int) -> ParameterWindow:
         """A vector on rank 0 that the others reach by one-sided MPI; every rank calls it."""
-        self._one_to_one.append(ParameterWindow(self.communicator, parameters))
-        return self._one_to_one[-1]
+        self._beside.append(ParameterWindow(self.communicator, parameters))
+        return self._beside[-1]
 
     def barrier(self) -> None:
         with self._waiting():
@@ -72,8 +85,8 @@ class MPIEngine(Engine):
     def awaited(self) -> tuple | None:
         """None, or this rank waits for others: then a value that stays the same for as long as it is the same wait."""
         ended, begun = self._traffic.numpy()[0], self._begun.numpy()
-        calls = sum(other.calls for other in self._one_to_one)
-        if self._waits_in_mpi or begun > ended or any(other.waits for other in self._one_to_one):
+        calls = sum(other.calls for other in self._beside)
+        if self._waits_in_mpi or begun > ended or any(other.waits for other in self._beside):
             return ended, calls
         return None
 

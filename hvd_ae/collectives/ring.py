@@ -7,10 +7,28 @@ many ranks share a node, each part crosses from node to node once. Nothing is co
 import numpy as np
 from mpi4py import MPI
 
+from hvd_ae.collectives.messages import patiently
 
-def reduce_scatter(communicator: MPI.Intracomm, vector: np.ndarray, parts: list[slice], mine: np.ndarray) -> None:
+_LONGEST = 1e-3  # seconds between looks of who has time
+
+
+class Patient:
+    """As much of a communicator as a ring needs; it sleeps while it waits, and leaves the core to who computes."""
+
+    def __init__(self, communicator: MPI.Intracomm):
+        self._communicator = communicator.Dup()
+        self.rank, self.size = communicator.rank, communicator.size
+
+    def Sendrecv(self, sent: np.ndarray, to: int, send_tag: int, received: np.ndarray, source: int, tag: int) -> None:
+        requests = [self._communicator.Irecv(received, source, tag), self._communicator.Isend(sent, to, send_tag)]
+        patiently(lambda: MPI.Request.Testall(requests), _LONGEST)
+
+
+def reduce_scatter(communicator: MPI.Intracomm | Patient, vector: np.ndarray, parts: list[slice], mine: np.ndarray) -> None:
     """Put this rank's part of the sum over ranks into `mine`: part p is added up from rank p+1 on, and by rank p last."""
     rank, size = communicator.rank, communicator.size
+    if size == 1:
+        np.copyto(mine, vector)
     room = [np.empty_like(vector[parts[0]]) for _ in range(min(2, size - 2))]  # the first part is the longest
     partial = vector[parts[rank - 1]]
     for step in range(2, size + 1):
@@ -21,7 +39,7 @@ def reduce_scatter(communicator: MPI.Intracomm, vector: np.ndarray, parts: list[
         partial = received
 
 
-def all_gather(communicator: MPI.Intracomm, whole: np.ndarray, parts: list[slice]) -> None:
+def all_gather(communicator: MPI.Intracomm | Patient, whole: np.ndarray, parts: list[slice]) -> None:
     """Fill `whole`, which holds this rank's part, with the parts of all."""
     rank, size = communicator.rank, communicator.size
     for step in range(1, size):

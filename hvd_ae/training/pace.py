@@ -1,7 +1,7 @@
 """When calls into the graph end, and how long they take."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 _STEPS_PER_CALL = 50  # a Python call costs some 0.3 ms, a step of the deep model 8: more would gain nothing
 _BYTES_PER_CALL = 64 << 20  # of input rows, two such calls being in memory at a time
@@ -24,12 +24,12 @@ def call_ends(steps: int, proof_every: int, bytes_per_step: int, at_once: int = 
 
 
 class Clock:
-    """Seconds and samples of training in one epoch, the call in which the graph is traced counted apart."""
+    """Seconds and samples of training in one epoch, the calls in which graphs are traced counted apart."""
 
     def __init__(self, warm: bool):
         self.seconds = 0.0
         self.warm_seconds, self.warm_samples = 0.0, 0
-        self._warm = warm
+        self._warm = self._warm_at_end = warm
 
     def timed(self, chunks: Iterable) -> Iterator:
         """The chunks, the time from asking for one to asking for the next being training time of its samples."""
@@ -46,3 +46,11 @@ class Clock:
                 self.warm_seconds += elapsed
                 self.warm_samples += int(chunk.global_rows.sum())
             self._warm = True
+
+    def timed_end(self, settle: Callable[[], None]) -> None:
+        """What ends the epoch's training; traced in the first epoch."""
+        started = time.perf_counter()
+        settle()
+        elapsed = time.perf_counter() - started
+        self.seconds += elapsed
+        self.warm_seconds += elapsed * self._warm_at_end

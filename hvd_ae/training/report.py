@@ -23,8 +23,8 @@ class EpochReport:
     val_loss: float
     val_mse: float | None  # where outputs are reconstructions
     learning_rate: float  # of the last step
-    seconds: float  # training of this epoch in this process: the slowest rank, evaluation left out
-    timed_seconds: float  # of these, what is left without the first call, in which TensorFlow traces the graph
+    seconds: float  # training of this epoch in this process: the slowest rank, settling included, no evaluation
+    timed_seconds: float  # of these, what is left without the first calls, in which TensorFlow traces its graphs
     timed_samples: int  # over all ranks, in that time
     communication_seconds: float  # in collectives while training: mean over ranks, waiting for others included
     bytes_sent_per_rank: int  # mean over ranks

@@ -6,8 +6,8 @@ import pytest
 
 from tests.launch import HVD_AE, mpirun, succeeded
 
-ALL = {"gradient", "sharded", "adasum", "parameter", "post-local", "hierarchical", "adaptive", "one-shot", "elastic", "server",
-       "gossip", "sequential", "server:async"}
+ALL = {"gradient", "sharded", "adasum", "parameter", "overlapped", "post-local", "hierarchical", "adaptive", "one-shot",
+       "elastic", "server", "gossip", "sequential", "server:async"}
 
 
 @pytest.mark.timeout(600)

@@ -64,6 +64,13 @@ def test_communication_shrinks_as_the_period_grows_and_the_wait_as_its_root():
     assert once == pytest.approx(0.001 * slowest(4)) and rarely == pytest.approx(once / 4)
 
 
+def test_of_an_overlapped_average_only_what_outlasts_the_period_is_seen():
+    communicating = predict(JOB, "gradient", None, 4).seconds_per_step - 0.010
+    assert 0.010 < communicating < 0.040
+    assert predict(JOB, "overlapped", 1, 4).seconds_per_step == pytest.approx(communicating)
+    assert predict(JOB, "overlapped", 4, 4).seconds_per_step == pytest.approx(0.010)
+
+
 def test_one_rank_alone_loses_nothing_and_sequential_ranks_take_turns():
     for way in WAYS:
         assert predict(JOB, way, 16, 1).efficiency == 1.0

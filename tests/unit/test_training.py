@@ -54,13 +54,16 @@ def test_the_call_in_which_the_graph_is_traced_is_not_timed(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("hvd_ae.training.pace.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
-    def run(clock):
+    def run(clock, at_end=0.0):
         for _, seconds in zip(clock.timed([chunk(8), chunk(8, 8), chunk(8, 3)]), [10.0, 1.0, 1.0]):
             now[0] += seconds
+        clock.timed_end(lambda: now.__setitem__(0, now[0] + at_end))
         return clock.seconds, clock.warm_seconds, clock.warm_samples
 
     assert run(Clock(warm=False)) == (12.0, 2.0, 27)
     assert run(Clock(warm=True)) == (12.0, 12.0, 35)
+    assert run(Clock(warm=False), at_end=5.0) == (17.0, 2.0, 27)
+    assert run(Clock(warm=True), at_end=5.0) == (17.0, 17.0, 35)
 
 
 def test_a_position_moves_on_by_chunks_and_epochs():

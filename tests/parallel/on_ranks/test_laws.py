@@ -109,6 +109,7 @@ def test_batch_normalisation_and_dropout(collectives):
     {"averaging": "parameter", "sync_every": 4, "optimizer": "adam", "model": NORMALISED, "partition": "shuffled"},
     {"averaging": "parameter", "sync_every": 4, "slots": "average", "outer_optimizer": "nesterov"},
     {"averaging": "post-local", "sync_every": 4}, {"averaging": "hierarchical", "ranks_per_node": 1, "sync_every": 4},
+    {"averaging": "overlapped", "sync_every": 2, "optimizer": "adam", "model": NORMALISED, "partition": "contiguous"},
     {"averaging": "one-shot"}, {"averaging": "elastic", "sync_every": 4}, {"averaging": "gossip", "graph": "exponential"},
     {"averaging": "sequential", "sync_every": 1}, {"averaging": "none", "optimizer": "nadam"}, {"averaging": "server"},
 ], ids=lambda changes: " ".join(map(str, changes.values())))
@@ -150,7 +151,8 @@ def test_law_4_another_number_of_ranks_repeats_and_loses_no_sample(collectives, 
     if fewer < (2 if changes.get("averaging") == "server" else 1):
         pytest.skip("needs more ranks")
     changes = {"learning_rate": 1e-12, "epochs": 2, **changes}
-    changes |= {"hierarchical": {"ranks_per_node": 1}, "sequential": {"sync_every": 1}}.get(changes.get("averaging"), {})
+    changes |= {"hierarchical": {"ranks_per_node": 1}, "sequential": {"sync_every": 1},
+                "overlapped": {"sync_every": 1}}.get(changes.get("averaging"), {})
     per_epoch = steps_per_epoch(107, 6, trainers(settings(**changes), collectives.world).size)
     stopped_at(per_epoch + 2, folder, collectives, changes)
 

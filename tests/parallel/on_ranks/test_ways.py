@@ -214,6 +214,40 @@ def test_elastic_contracts_by_its_rate(collectives):
     assert nearer == pytest.approx(distance * abs(1 - rate - rate / size) ** 5, rel=1e-3, abs=1e-6)
 
 
+def test_overlapped_takes_each_average_over_a_period_late(collectives):
+    """Two periods and a settling by hand: x = average of what was sent + what was moved since, ranks weighing their rows."""
+    size, rank = collectives.world.size, collectives.world.rank
+    prepared = apart(collectives, averaging="overlapped")
+    way, vector = prepared.way, prepared.replica.vector
+    random = np.random.default_rng(99)
+    held = collectives.all_gather(vector).numpy().reshape(size, -1).astype(np.float64)
+    sent = None
+    for settles in (False, False, True):
+        moved, rows = random.normal(size=held.shape), random.integers(1, 9, size)
+        vector.assign_add(moved[rank].astype(np.float32))
+        prepared.replica.rows_since.assign_add([rows[rank], rows.sum()])
+        held = held + moved
+        (way.settle if settles else tf.function(way.synchronise))()
+        if sent is not None:
+            held = sent[1] @ sent[0] + (held - sent[0])
+        sent = held, rows / rows.sum()
+        if not settles:
+            np.testing.assert_allclose(vector.numpy(), held[rank], atol=1e-5)
+    np.testing.assert_allclose(vector.numpy(), sent[1] @ sent[0], atol=1e-5)
+
+
+def test_an_overlapped_average_is_waited_for_by_who_settles(collectives):
+    """With periods of one step an average is under way at the end of every epoch."""
+    ours, reports = train(collectives, averaging="overlapped", sync_every=1, proof_every=1, **ADAM)
+    assert all(report.in_sync for report in reports)
+    assert not ours.way.background.is_running and not bool(ours.way.under_way)
+    assert reports[-1].val_mse < reports[0].val_mse
+    # of one vector, each rank sends 2 (N - 1) / N of it a step
+    steps, size = reports[0].step, collectives.world.size
+    assert ours.way.background.bytes_sent == pytest.approx(
+        len(reports) * steps * 8 * (size - 1) / size * ours.replica.vector.shape[0], rel=1e-6) or size == 1
+
+
 def test_an_outer_step_of_rate_one_is_plain_averaging(collectives):
     outer = {"outer_optimizer": "sgd", "outer_learning_rate": 1.0, "outer_momentum": 0.0}
     ours, _ = train(collectives, averaging="parameter", sync_every=3, **outer)

@@ -52,6 +52,7 @@ def test_a_way_is_flags_and_trains_whole_periods():
     assert ways.flags("parameter H=64") == ["--averaging", "parameter", "--sync-every", "64"]
     assert ways.flags("gradient:bf16") == ["--averaging", "gradient", "--compression", "bf16"]
     assert ways.flags("gradient K=4") == ["--averaging", "gradient", "--buckets", "4"]
+    assert ways.flags("sharded@mpi") == ["--averaging", "sharded", "--collectives", "mpi"]
     assert ways.steps_for("parameter H=64", 100) == 128
     assert ways.steps_for("gradient", 100) == 100
 

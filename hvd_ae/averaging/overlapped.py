@@ -1,0 +1,78 @@
+"""Averaging parameters every H steps while the ranks train on: a slow link costs nothing as long as H steps take longer."""
+
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.averaging.periodic import Periodic
+
+
+class Overlapped(Periodic):
+    """CoCoD-SGD (Shen et al. 2019, https://arxiv.org/abs/1906.12043): `parameter` whose averages come a period late.
+
+    At the end of a period each rank takes over the average that was begun a period ago, adds what it has moved itself
+    since then, and begins the next average with where it is now. Ranks weigh the samples of the period that they send.
+    They hold the same only once they have settled: then the average that is under way is waited for, and what was
+    trained since it was begun is averaged too. Slots are each rank's own.
+
+    The sum is made by a thread through MPI, whichever engine makes the others.
+    """
+
+    own = ("seed_", "slot_", "count_")
+
+    def __init__(self, replica, collectives, settings, steps_per_epoch):
+        super().__init__(replica, collectives, settings, steps_per_epoch)
+        self.period = None
+        self.background = collectives.background()
+        self.sent = tf.Variable(tf.zeros_like(replica.vector), name="sent", trainable=False)
+        self.sent_weight = tf.Variable(0.0, name="sent_weight", trainable=False)
+        self.rows_sent = tf.Variable(tf.zeros([2], tf.int64), name="rows_sent", trainable=False)  # since the ranks settled
+        self.under_way = tf.Variable(False, name="under_way", trainable=False)
+
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        return {**super().state, "sent": self.sent, "sent_weight": self.sent_weight, "rows_sent": self.rows_sent,
+                "under_way": self.under_way}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """A run that goes on from a checkpoint begins anew the average that was under way."""
+        if bool(self.under_way) and not self.background.is_running:
+            self.background.begin((self.sent_weight * self.sent).numpy())
+
+    def synchronise(self) -> None:
+        self._take_over()
+        self._send()
+
+    @tf.function
+    def settle(self) -> None:
+        self._take_over()
+        weight, trained = self._weight_of_period()
+        if trained:
+            self.replica.vector.assign(self.collectives.sum(weight * self.replica.vector))
+        self.average(self.replica.buffers)
+        self.rows_sent.assign([0, 0])
+        self.steps_since.assign(0)
+
+    def _take_over(self) -> None:
+        """The average that is under way, if there is one, and what this rank has moved since it was begun."""
+        if self.under_way:
+            average = tf.ensure_shape(tf.numpy_function(self.background.end, [], tf.float32), self.sent.shape)
+            self.add_drift(self.sent, average)
+            self.replica.vector.assign(average + (self.replica.vector - self.sent))
+            self.under_way.assign(False)
+
+    def _send(self) -> None:
+        """Begin to average where this rank is now, where any rank has trained."""
+        weight, trained = self._weight_of_period()
+        if trained:
+            self.sent.assign(self.replica.vector)
+            self.sent_weight.assign(weight)
+            tf.numpy_function(self._begin, [weight * self.sent], tf.bool)
+            self.rows_sent.assign(self.replica.rows_since)
+            self.under_way.assign(True)
+
+    def _weight_of_period(self) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.weight(self.replica.rows_since - self.rows_sent)
+
+    def _begin(self, weighted: np.ndarray) -> np.bool_:
+        self.background.begin(weighted)
+        return np.True_
