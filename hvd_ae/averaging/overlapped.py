@@ -1,6 +1,5 @@
 """Averaging parameters every H steps while the ranks train on: a slow link costs nothing as long as H steps take longer."""
 
-import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.periodic import Periodic
@@ -35,7 +34,7 @@ class Overlapped(Periodic):
 
     def begin_epoch(self, epoch: int) -> None:
         """A run that goes on from a checkpoint begins anew the average that was under way."""
-        if bool(self.under_way) and not self.background.is_running:
+        if bool(self.under_way) and not self.background.under_way:
             self.background.begin((self.sent_weight * self.sent).numpy())
 
     def synchronise(self) -> None:
@@ -66,13 +65,10 @@ class Overlapped(Periodic):
         if trained:
             self.sent.assign(self.replica.vector)
             self.sent_weight.assign(weight)
-            tf.numpy_function(self._begin, [weight * self.sent], tf.bool)
+            tf.numpy_function(self.background.begin, [weight * self.sent], tf.bool)
             self.rows_sent.assign(self.replica.rows_since)
             self.under_way.assign(True)
 
     def _weight_of_period(self) -> tuple[tf.Tensor, tf.Tensor]:
         return self.weight(self.replica.rows_since - self.rows_sent)
 
-    def _begin(self, weighted: np.ndarray) -> np.bool_:
-        self.background.begin(weighted)
-        return np.True_

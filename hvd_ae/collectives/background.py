@@ -1,14 +1,15 @@
-"""A sum over ranks that goes on while the ranks compute."""
+"""Sums over ranks that go on while the ranks compute."""
 
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import numpy as np
 
 
 class Background:
-    """One sum at a time, made by a thread (every rank makes one, and begins the same sums in the same order).
+    """Sums that a thread makes, one after the other (every rank begins the same ones, in the same order).
 
     Args:
         sum_of: the sum over ranks of a float vector, which it must not change; called by the thread.
@@ -18,28 +19,28 @@ class Background:
     def __init__(self, sum_of: Callable[[np.ndarray], np.ndarray], bytes_a_byte: float):
         self._sum_of, self._bytes_a_byte = sum_of, bytes_a_byte
         self._thread: threading.Thread | None = None
-        self._outcome: list = []  # the sum, or what went wrong
+        self._vectors: SimpleQueue[np.ndarray] = SimpleQueue()
+        self._sums: SimpleQueue[np.ndarray | BaseException] = SimpleQueue()
+        self.under_way = 0  # sums begun and not ended
         self.bytes_sent, self.seconds, self.calls = 0, 0.0, 0  # of the time only what this rank has waited
         self.waits = False
 
-    @property
-    def is_running(self) -> bool:
-        return self._thread is not None
-
-    def begin(self, vector: np.ndarray) -> None:
-        """Begin to sum a copy of this vector."""
-        assert not self.is_running, "the sum before has not been ended"
-        self._outcome = []
-        # a daemon, since a process that fails must not wait here for ranks that may never come
-        self._thread = threading.Thread(target=self._run, args=(vector.copy(),), name="background sum", daemon=True)
-        self._thread.start()
+    def begin(self, vector: np.ndarray) -> np.bool_:
+        """Begin a sum; the vector must stay as it is until the end. Returns True, since TensorFlow wants a value."""
+        if self._thread is None:
+            # a daemon, since a process that fails must not wait here for ranks that may never come
+            self._thread = threading.Thread(target=self._run, name="background sums", daemon=True)
+            self._thread.start()
+        self.under_way += 1
+        self._vectors.put(vector)
+        return np.True_
 
     def end(self) -> np.ndarray:
-        """The sum, once it is there."""
+        """The sum that was begun first, once it is there."""
         started, self.waits = time.perf_counter(), True
-        self._thread.join()
-        self._thread, self.waits = None, False
-        [result] = self._outcome
+        result = self._sums.get()
+        self.waits = False
+        self.under_way -= 1
         if isinstance(result, BaseException):
             raise result
         self.seconds += time.perf_counter() - started
@@ -47,9 +48,10 @@ class Background:
         self.bytes_sent += round(self._bytes_a_byte * result.nbytes)
         return result
 
-    def _run(self, vector: np.ndarray) -> None:
-        try:
-            self._outcome.append(self._sum_of(vector))
-        except BaseException as error:  # noqa: BLE001 - raised where the sum is asked for
-            self._outcome.append(error)
-
+    def _run(self) -> None:
+        while True:
+            vector = self._vectors.get()
+            try:
+                self._sums.put(self._sum_of(vector))
+            except BaseException as error:  # raised where the sum is asked for
+                self._sums.put(error)

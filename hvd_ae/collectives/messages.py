@@ -10,15 +10,15 @@ from mpi4py import MPI
 T = TypeVar("T")
 
 # seconds between looks; the longest costs some per cent of a core, and every one-sided access from afar waits for it
-_SHORTEST, _LONGEST = 20e-6, 2e-4
+SHORTEST, _LONGEST = 20e-6, 2e-4
 
 
-def patiently(look: Callable[[], T], longest: float = _LONGEST) -> T:
+def patiently(look: Callable[[], T], longest: Callable[[], float] = lambda: _LONGEST) -> T:
     """What `look` returns once that is true, looking ever less often: MPI's own waiting would keep a core busy."""
-    pause = _SHORTEST
+    pause = SHORTEST
     while not (seen := look()):
         time.sleep(pause)
-        pause = min(2 * pause, longest)
+        pause = min(2 * pause, longest())
     return seen
 
 

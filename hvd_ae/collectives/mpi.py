@@ -50,16 +50,16 @@ class MPIEngine(Engine):
         return self._beside[-1]
 
     def background(self) -> Background:
-        patient, parts = ring.Patient(self.communicator), self._parts
-
         def sum_of(vector: np.ndarray) -> np.ndarray:
-            total = aligned_empty(vector.size, vector.dtype)
-            ring.reduce_scatter(patient, vector, parts(vector.size), total[parts(vector.size)[patient.rank]])
-            ring.all_gather(patient, total, parts(vector.size))
+            total, parts = aligned_empty(vector.size, vector.dtype), self._parts(vector.size)
+            ring.reduce_scatter(patient, vector, parts, total[parts[patient.rank]])
+            ring.all_gather(patient, total, parts)
             return total
 
-        self._beside.append(Background(sum_of, 2 * (patient.size - 1) / patient.size))
-        return self._beside[-1]
+        background = Background(sum_of, 2 * (self.world.size - 1) / self.world.size)
+        patient = ring.Patient(self.communicator, lambda: background.waits)
+        self._beside.append(background)
+        return background
 
     def parameter_window(self, parameters: int) -> ParameterWindow:
         """A vector on rank 0 that the others reach by one-sided MPI; every rank calls it."""

@@ -4,24 +4,30 @@ Patarasuk and Yuan 2009 (https://doi.org/10.1016/j.jpdc.2008.09.002). Each rank 
 many ranks share a node, each part crosses from node to node once. Nothing is copied besides what is sent.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from mpi4py import MPI
 
-from hvd_ae.collectives.messages import patiently
+from hvd_ae.collectives.messages import SHORTEST, patiently
 
-_LONGEST = 1e-3  # seconds between looks of who has time
+_LONGEST = 5e-4  # seconds between looks while nobody waits for them
 
 
 class Patient:
-    """As much of a communicator as a ring needs; it sleeps while it waits, and leaves the core to who computes."""
+    """As much of a communicator as a ring needs; it sleeps while it waits, and leaves the core to who computes.
 
-    def __init__(self, communicator: MPI.Intracomm):
-        self._communicator = communicator.Dup()
+    Args:
+        is_awaited: whether this rank has nothing else to do now.
+    """
+
+    def __init__(self, communicator: MPI.Intracomm, is_awaited: Callable[[], bool]):
+        self._communicator, self._is_awaited = communicator.Dup(), is_awaited
         self.rank, self.size = communicator.rank, communicator.size
 
     def Sendrecv(self, sent: np.ndarray, to: int, send_tag: int, received: np.ndarray, source: int, tag: int) -> None:
         requests = [self._communicator.Irecv(received, source, tag), self._communicator.Isend(sent, to, send_tag)]
-        patiently(lambda: MPI.Request.Testall(requests), _LONGEST)
+        patiently(lambda: MPI.Request.Testall(requests), lambda: SHORTEST if self._is_awaited() else _LONGEST)
 
 
 def reduce_scatter(communicator: MPI.Intracomm | Patient, vector: np.ndarray, parts: list[slice], mine: np.ndarray) -> None:

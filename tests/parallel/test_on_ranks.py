@@ -18,7 +18,8 @@ OWN = ("(test_ways and (law_1 or law_2 or law_3 or sharded or hierarchical or ad
 LAWS = "(test_laws and (law_1 or law_2 or law_3 or batch_norm))"
 
 # The laws at 1 to 3 ranks, collectives and ways at 1 to 4; one rank by itself is the same for every engine.
-CASES = [("single", 1, ""), ("mpi", 2, "not another_number"), ("mpi", 3, "not a_resumed_run"),
+CASES = [("single", 1, ""), ("mpi", 2, "not another_number"),
+         ("mpi", 3, f"not a_resumed_run and not test_plan and not test_probe and (not test_ways or {OWN})"),
          ("mpi", 4, "test_collectives or test_ways or test_plan"), ("horovod", 1, f"test_collectives or {OWN}"),
          ("horovod", 2, "not another_number"), ("horovod", 3, f"test_collectives or {OWN} or {LAWS}"),
          ("horovod", 4, f"test_collectives or {OWN}")]

@@ -240,7 +240,7 @@ def test_an_overlapped_average_is_waited_for_by_who_settles(collectives):
     """With periods of one step an average is under way at the end of every epoch."""
     ours, reports = train(collectives, averaging="overlapped", sync_every=1, proof_every=1, **ADAM)
     assert all(report.in_sync for report in reports)
-    assert not ours.way.background.is_running and not bool(ours.way.under_way)
+    assert not ours.way.background.under_way and not bool(ours.way.under_way)
     assert reports[-1].val_mse < reports[0].val_mse
     # of one vector, each rank sends 2 (N - 1) / N of it a step
     steps, size = reports[0].step, collectives.world.size
