@@ -75,9 +75,10 @@ _NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "peak_byte
 
 def _turn(point: Point, folder: Path, steps: int, extra: dict) -> float:
     """Samples per second over all ranks; what else the last turn showed goes into `extra`."""
+    way = point.way if point.ranks > 1 else point.way.partition("@")[0]  # one rank by itself needs no engine
     data = epochs_of(point.batch_size * point.ranks * ways.steps_for(point.way, steps), folder)
     trained = jobs.train(point.ranks, *data, "--model", "deep", "--batch-size", point.batch_size, "--threads", point.threads,
-                         *ways.flags(point.way), cores=point.cores)
+                         *ways.flags(way), cores=point.cores)
     extra[str(point)] = {
         "communication_share": trained.communication_share,
         "bytes_sent_per_step": trained.bytes_sent_per_step,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from benchmarks.allreduce import DEEP
 from benchmarks.floor import floor_of_step
-from benchmarks.targets import Verdict, best_peer, median, over
+from benchmarks.targets import Verdict, best_peer, median, one_rank, over
 
 Table = list[list[str]]
 
@@ -69,7 +69,7 @@ def scaling(rows: list[dict]) -> Table:
     table = [["", "way", "ranks x batch", "cores", "threads a rank", "samples/s", "quartiles", "efficiency", "communicating",
               "MB sent a step", "peak MB a rank"]]
     for row in rows:
-        one = median(rows, kind=row["kind"], way=row["way"], ranks=1, threads=1)
+        one = one_rank(rows, row["kind"])
         # one rank of a strong point may use every core, but has one thread: the same unit of work
         efficiency = over(row["median"], one * row["ranks"] * row["threads"] if one else None)
         table.append([row["kind"], row["way"], f"{row['ranks']} x {row['batch_size']}", str(row["cores"]), str(row["threads"]),
