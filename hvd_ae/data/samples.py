@@ -9,6 +9,7 @@ import numpy as np
 from hvd_ae.errors import Refused
 
 _BYTES_A_PIECE = 16 << 20
+_SCATTERED_ROWS = 128  # of a file at a time: to read a row, Linux may map the 2 MB around it
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,14 @@ class Samples:
 
         Only these rows of a memory-mapped file are read, and they are read now, not when they are first used.
         """
+        if _is_mapped(self.values) and len(indices) > _SCATTERED_ROWS and not _is_stretch(indices):
+            rows = np.empty((len(indices), *self.sample_shape), self.row_dtype)
+            for start in range(0, len(indices), _SCATTERED_ROWS):
+                piece = slice(start, start + _SCATTERED_ROWS)
+                rows[piece] = self.rows(indices[piece])
+            return rows
         first = int(indices[0]) if len(indices) else 0
-        is_stretch = np.array_equal(indices, np.arange(first, first + len(indices)))
+        is_stretch = _is_stretch(indices)
         chosen = self.values[first : first + len(indices)] if is_stretch else self.values[indices]
         with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, which `check_rows` refuses
             rows = chosen.astype(self.row_dtype, order="C", subok=False, copy=is_stretch)
@@ -58,12 +65,21 @@ class Samples:
         return rows
 
 
+def _is_stretch(indices: np.ndarray) -> bool:
+    """Whether these are consecutive."""
+    return len(indices) == 0 or np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices)))
+
+
+def _is_mapped(values: np.ndarray) -> bool:
+    return getattr(values, "mode", None) == "r"  # what has been written into another map might be lost
+
+
 def _let_go_of_pages(values: np.ndarray) -> None:
     """Pages of a memory-mapped file that have been read stay in the system's cache, but not in this process's memory.
 
     Without it a rank would grow by the whole file: to read a row the system maps the pages around it too.
     """
-    if getattr(values, "mode", None) == "r":  # what has been written into another map might be lost
+    if _is_mapped(values):
         values._mmap.madvise(mmap.MADV_DONTNEED)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hvd_ae.data.arrays import read_npy
 from hvd_ae.data.batches import plan_epoch
 from hvd_ae.data.samples import Samples, check_labels, check_rows
 from hvd_ae.data.sources import fingerprint, load
@@ -104,3 +105,15 @@ def test_a_rank_reads_its_own_rows_of_a_file_and_no_others(tmp_path, monkeypatch
     assert own <= resident_bytes(path) < 1.5 * own
     source.train.rows(indices[:1])
     assert resident_bytes(path) == 0, "what has been read is let go of"
+
+
+def test_scattered_rows_of_a_file_are_let_go_of_a_few_at_a_time(tmp_path, monkeypatch):
+    """Else a call of 50 steps would map 2 MB for each of its thousands of rows: most of a file of some GB."""
+    np.save(tmp_path / "data.npy", np.arange(12_000, dtype=np.float32).reshape(4000, 3))
+    samples = read_npy(tmp_path / "data.npy", "data")
+    indices, pieces = np.random.default_rng(0).permutation(4000)[:1000], []
+    monkeypatch.setattr("hvd_ae.data.samples._let_go_of_pages", pieces.append)
+    np.testing.assert_array_equal(samples.rows(indices), indices[:, np.newaxis] * 3.0 + np.arange(3))
+    assert len(pieces) == 8  # 128 rows each
+    samples.rows(np.arange(1000))
+    assert len(pieces) == 9  # consecutive ones are mapped once anyway
