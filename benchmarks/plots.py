@@ -72,7 +72,8 @@ def network(axes: Axes, rows: list[dict]) -> None:
         axes.bar([links.index(row["link"]) + number * width for row in own], [row["median"] for row in own], width,
                  yerr=_errors(own), capsize=2, label=way)
     axes.set_xticks([place + 0.4 - width / 2 for place in range(len(links))], links)
-    axes.legend(fontsize=8, loc="upper right")
+    axes.legend(fontsize=8, loc="upper center", ncols=4)
+    axes.set_ylim(top=1.3 * max((row["high"] for row in measured), default=1.0))  # room for the legend
     axes.set(ylabel="samples/s over both ranks", title="Two hosts joined by a link of this speed")
 
 
