@@ -12,8 +12,7 @@ from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.start import start
 from hvd_ae.config import PlanSettings, TrainSettings
 from hvd_ae.data.batches import chunks
-from hvd_ae.plan.model import fit
-from hvd_ae.plan.plan import no_link
+from hvd_ae.plan.model import fit, no_link
 from hvd_ae.runs.outcome import versions
 from hvd_ae.training.prepare import Prepared, prepare
 from hvd_ae.training.step import compile_steps

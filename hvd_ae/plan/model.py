@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from hvd_ae.errors import Refused
+
 
 @dataclass(frozen=True)
 class Link:
@@ -31,6 +33,11 @@ class Link:
 
     def message(self, size: float) -> float:
         return self.latency + size * self.per_byte
+
+
+def no_link() -> Refused:
+    return Refused("one rank alone shows no link: start `hvd-ae plan` with mpirun -np 2, or give --link-latency and "
+                   "--link-bandwidth")
 
 
 @dataclass(frozen=True)

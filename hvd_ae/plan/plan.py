@@ -9,7 +9,7 @@ from hvd_ae.config import PlanSettings
 from hvd_ae.errors import Refused
 from hvd_ae.plan.achieved import achieved, finished
 from hvd_ae.plan.advice import MOST, about, advice, table
-from hvd_ae.plan.model import WAYS, Job, Link, predict
+from hvd_ae.plan.model import WAYS, Job, Link, no_link, predict
 
 
 def plan(settings: PlanSettings, is_root: bool = True) -> None:
@@ -116,11 +116,6 @@ def make_job(measured: dict, settings: PlanSettings) -> Job:
         inside=links.get("inside", links.get("between")), between=links.get("between", links.get("inside")),
         per_node=settings.ranks_per_node or measured.get("ranks_per_node", 1),
     )
-
-
-def no_link() -> Refused:
-    return Refused("one rank alone shows no link: start `hvd-ae plan` with mpirun -np 2, or give --link-latency and "
-                   "--link-bandwidth")
 
 
 def _write(path: Path, content: dict) -> None:
