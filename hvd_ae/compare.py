@@ -15,7 +15,7 @@ from hvd_ae.config import VARIANTS, WAY_SETTINGS, CompareSettings, TrainSettings
 from hvd_ae.data.sources import Source
 from hvd_ae.errors import OutOfStep, Refused
 from hvd_ae.runs.comparison import append_row, plot_comparison, read_rows, table
-from hvd_ae.runs.folder import write_atomically
+from hvd_ae.runs.files import write_atomically
 from hvd_ae.training.loop import Loop
 from hvd_ae.training.position import Position
 from hvd_ae.training.prepare import load_on_all, prepare, trainers

@@ -23,7 +23,7 @@ class Stopped(RuntimeError):
 
 
 class NotWritten(RuntimeError):
-    """A checkpoint could not be written; those before it are as they were. Exit status 1."""
+    """A file or a checkpoint could not be written; what was there before is as it was. Exit status 1."""
 
     exit_status = 1
     agreed = True

@@ -1,7 +1,12 @@
 """Using a finished run's model on ranks: its losses on any data, and its reconstructions."""
 
+import contextlib
 import json
+import os
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 import keras
 import numpy as np
@@ -13,10 +18,11 @@ from hvd_ae.config import TrainSettings
 from hvd_ae.data.batches import plan_evaluation
 from hvd_ae.data.download import ensure_downloaded
 from hvd_ae.data.samples import Samples, check_rows
-from hvd_ae.data.sources import load_all
-from hvd_ae.errors import Refused
+from hvd_ae.data.sources import files_of, load_all
+from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.models.build import find_function
 from hvd_ae.models.losses import LOSSES
+from hvd_ae.runs.files import replacing
 from hvd_ae.runs.folder import RunFolder
 from hvd_ae.runs.outcome import scaled
 from hvd_ae.training.prepare import load_on_all
@@ -49,22 +55,31 @@ def reconstruct_run(run: str, data: str, output: str, batch_size: int) -> None:
     """Write the model's outputs for every sample, in the data's order, as float32 .npy (every rank calls it).
 
     All ranks work on one stretch of the rows at a time, so no rank ever holds all the outputs.
+
+    Raises:
+        Refused: on every rank, when there is no such run, the data do not fit its model, or `output` is a file of either.
+        NotWritten: on the root, when there is no room; `output` is as it was.
     """
     settings, model, collectives = open_run(run)
-    world = collectives.world
+    is_root = collectives.world.is_root
+    together(collectives, lambda: _refuse_writing_over_input(run, settings, data, output) if is_root else None)
     samples = _samples(settings, data, model, collectives)
-    shape = (samples.count, *samples.sample_shape)
-    file = together(collectives, lambda: _create(output, shape) if world.is_root else None)
-    for first in range(0, samples.count, batch_size * world.size):
-        rows = min(batch_size * world.size, samples.count - first)
-        share = first + plan_evaluation(rows, world)
-        mine = [outputs.ravel() for _, outputs in _outputs(model, samples, share, batch_size)]
-        gathered = collectives.all_gather(np.concatenate([*mine, np.zeros(0, np.float32)])).numpy()
-        if world.is_root:
-            file[first : first + rows] = gathered.reshape(rows, *samples.sample_shape)
-    if world.is_root:
-        file.flush()
+    with contextlib.ExitStack() as until_whole:
+        file = together(collectives, lambda: _begin(until_whole, output, samples) if is_root else None)
+        for gathered in _gathered_outputs(model, samples, batch_size, collectives):
+            if is_root:
+                file.write(gathered.data)
+    if is_root:
         print(f"{samples.count:,} reconstructions of shape {samples.sample_shape} are in {output}", flush=True)
+
+
+def _gathered_outputs(model: keras.Model, samples: Samples, batch_size: int, collectives: Engine) -> Iterator[np.ndarray]:
+    """The outputs of all samples in their order, a stretch at a time, on every rank."""
+    world = collectives.world
+    for first in range(0, samples.count, batch_size * world.size):
+        share = first + plan_evaluation(min(batch_size * world.size, samples.count - first), world)
+        mine = [outputs.ravel() for _, outputs in _outputs(model, samples, share, batch_size)]
+        yield collectives.all_gather(np.concatenate([*mine, np.zeros(0, np.float32)])).numpy()
 
 
 def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model, Engine]:
@@ -131,8 +146,44 @@ def _outputs(model: keras.Model, samples: Samples, share: np.ndarray, batch_size
         yield inputs, np.asarray(model(inputs, training=False), np.float32)
 
 
-def _create(output: str, shape: tuple[int, ...]) -> np.memmap:
+def _refuse_writing_over_input(run: str, settings: TrainSettings, data: str, output: str) -> None:
+    """Whatever the spelling, and through links too: what is read, or was trained on, is no place for the outputs."""
+    whats = {path: "which the run was trained on or judged by"
+             for name in (settings.data, settings.validation_data or settings.data) for path in files_of(name)}
+    whats |= {path: "a file of the run" for path in RunFolder(run).path.rglob("*") if not _may_be_outputs(path, run)}
+    whats |= dict.fromkeys(files_of(data), "which the samples are read from")
+    for path, what in whats.items():
+        if os.path.realpath(path) == os.path.realpath(output) or _is_same_file(path, output):
+            raise Refused(f"output={output!r} is {path}, {what}: name another file")
+
+
+def _may_be_outputs(path: Path, run: str) -> bool:
+    """Of an earlier `reconstruct`: a run itself keeps such files in folders only."""
+    return path.suffix == ".npy" and path.parent == Path(run)
+
+
+def _is_same_file(first: Path, second: str) -> bool:
     try:
-        return np.lib.format.open_memmap(output, mode="w+", dtype=np.float32, shape=shape)
-    except OSError as error:
-        raise Refused(f"output={output!r} cannot be written ({error.strerror}): give another path") from None
+        return os.path.samefile(first, second)
+    except OSError:  # one of them is not there
+        return False
+
+
+def _begin(until_whole: contextlib.ExitStack, output: str, samples: Samples) -> BinaryIO:
+    """The file for one float32 row a sample; it gets its name when the stack is left without an exception.
+
+    Raises:
+        Refused: there it cannot be written.
+    """
+    try:
+        return until_whole.enter_context(_array_file(output, (samples.count, *samples.sample_shape)))
+    except NotWritten as failure:
+        raise Refused(str(failure)) from None
+
+
+@contextlib.contextmanager
+def _array_file(output: str, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    with replacing(output) as partial, open(partial, "wb") as file:
+        descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+        np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+        yield file

@@ -17,6 +17,7 @@ from hvd_ae.collectives.single import SingleEngine
 from hvd_ae.collectives.start import start
 from hvd_ae.config import TrainSettings
 from hvd_ae.errors import NotWritten, OutOfStep, Refused
+from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.outcome import versions
 from hvd_ae.training.checkpoint import save
 from hvd_ae.training.loop import Loop
@@ -66,7 +67,7 @@ def verify(ways: str, collectives: str | None, report: str) -> int:
     engine.barrier()
     if engine.world.is_root:
         shutil.rmtree(folder, ignore_errors=True)
-        Path(report).write_text(_report(findings, engine), encoding="utf-8")
+        write_atomically(Path(report), _report(findings, engine))
         print(f"the report is in {report}", flush=True)
     return 3 if any(finding.verdict == "BROKEN" for finding in findings) else 0
 

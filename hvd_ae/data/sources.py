@@ -66,6 +66,14 @@ def load_all(data: str, seed: int = 0) -> Samples:
     return named[1] if named else _read(data)[0]
 
 
+def files_of(data: str) -> list[Path]:
+    """What a name or a path is read from, labels included, whether or not it is there."""
+    if data in DOWNLOADED:
+        return [path for path, _ in find_files(data, search_folders(data)) or ()]
+    path = Path(data)
+    return [path, path.with_suffix(".labels.npy") if path.suffix == ".npy" else _labels_of_images(path)]
+
+
 def fingerprint(source: Source) -> np.ndarray:
     """int64 numbers that differ between ranks whose files differ in extent, type, labels, or their outermost rows."""
     numbers = []
@@ -141,7 +149,11 @@ def _read(data: str) -> tuple[Samples, Samples | None]:
     if path.suffix == ".npz":
         return read_npz(path, data)
     if path.name.endswith(("-ubyte", "-ubyte.gz")):
-        labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+        labels = _labels_of_images(path)
         with_labels = labels != path and labels.exists()
         return _from_idx(data, [(path, None), (labels, None)] if with_labels else [(path, None)]), None
     raise Refused(f"data={data!r} is not known: use {_KNOWN}")
+
+
+def _labels_of_images(path: Path) -> Path:
+    return path.with_name(path.name.replace("images-idx3", "labels-idx1"))

@@ -119,7 +119,7 @@ def make_job(measured: dict, settings: PlanSettings) -> Job:
 
 
 def _write(path: Path, content: dict) -> None:
-    from hvd_ae.runs.folder import write_atomically
+    from hvd_ae.runs.files import write_atomically
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

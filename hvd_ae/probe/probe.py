@@ -17,7 +17,8 @@ from hvd_ae.inference import open_run
 from hvd_ae.probe.classifiers import Judgement, judge_fine_tuned, judge_linear
 from hvd_ae.probe.features import principal_components, transformed
 from hvd_ae.runs.confusion import plot_confusion
-from hvd_ae.runs.folder import RunFolder, as_json, write_atomically
+from hvd_ae.runs.files import write_atomically
+from hvd_ae.runs.folder import RunFolder, as_json
 from hvd_ae.runs.outcome import versions
 from hvd_ae.training.prepare import load_on_all
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from hvd_ae.runs.files import append_line
 from hvd_ae.runs.plots import save_figure
 
 _HEADER = ("way", "H", "val_mse", "best val_mse", "seconds", "samples/s", "MB sent per rank", "communicating", "drift",
@@ -14,8 +15,7 @@ _HEADER = ("way", "H", "val_mse", "best val_mse", "seconds", "samples/s", "MB se
 
 
 def append_row(folder: Path, row: dict) -> None:
-    with open(folder / "compare.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_line(folder / "compare.jsonl", json.dumps(row))
 
 
 def read_rows(folder: Path) -> list[dict]:

@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 import time
 from pathlib import Path
 
 from hvd_ae.config import TrainSettings, to_toml
 from hvd_ae.errors import Refused
+from hvd_ae.runs.files import append_line, write_atomically
 
 
 class RunFolder:
@@ -58,8 +58,7 @@ class RunFolder:
             write_atomically(self.metrics, "".join(as_json(row) + "\n" for row in rows))
 
     def append_metrics(self, row: dict) -> None:
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(as_json(row) + "\n")
+        append_line(self.metrics, as_json(row))
 
     def read_metrics(self) -> list[dict]:
         """The rows, one an epoch; a last line that a crash cut short is left out."""
@@ -80,12 +79,6 @@ def default_run_dir(settings: TrainSettings) -> str:
     data = Path(settings.data).stem.replace(":", "-")
     model = settings.model.replace(":", ".")
     return f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{data}-{model}-{settings.averaging}"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def as_json(table: dict, indent: int | None = None) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from hvd_ae.config import TrainSettings
 from hvd_ae.data.sources import Source
 from hvd_ae.models.build import find_encoder
+from hvd_ae.runs.files import replacing
 from hvd_ae.runs.plots import plot_latent, plot_loss, plot_profiles, plot_reconstructions
 from hvd_ae.world import World
 
@@ -19,10 +20,11 @@ _CODES = 2000
 
 def save_models(model: keras.Model, folder: Path) -> keras.Model | None:
     """Write `model.keras` and, where there is one, `encoder.keras`, which is returned."""
-    model.save(folder / "model.keras")
     encoder = find_encoder(model)
-    if encoder is not None:
-        encoder.save(folder / "encoder.keras")
+    for name, part in (("model", model), ("encoder", encoder)):
+        if part is not None:
+            with replacing(folder / f"{name}.keras") as partial:
+                part.save(partial)
     return encoder
 
 

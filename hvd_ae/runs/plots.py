@@ -6,12 +6,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from hvd_ae.runs.files import replacing
+
 _DPI = 120
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG; needs no display."""
-    FigureCanvasAgg(figure).print_png(path)
+    """Write a PNG, whole or not at all; needs no display."""
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_png(partial)
 
 
 def plot_loss(rows: list[dict], loss_name: str, path: Path) -> None:

@@ -12,7 +12,8 @@ from hvd_ae.collectives.engine import Traffic
 from hvd_ae.config import TrainSettings
 from hvd_ae.errors import Refused
 from hvd_ae.runs import folder as run_folder
-from hvd_ae.runs.folder import RunFolder, as_json, default_run_dir, write_atomically
+from hvd_ae.runs.files import write_atomically
+from hvd_ae.runs.folder import RunFolder, as_json, default_run_dir
 from hvd_ae.runs.outcome import draw_pictures, summarise
 from hvd_ae.runs.progress import ProgressDisplay
 from hvd_ae.training.report import EpochReport

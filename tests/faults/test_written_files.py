@@ -1,0 +1,117 @@
+"""What commands write is whole or as it was: never over their own input, killed half way, or on a full disk."""
+
+import hashlib
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from tests.launch import HVD_AE, mpirun, run, started, succeeded, wait_until
+
+TRIES = '''
+import sys
+from hvd_ae.cli import main
+tries = [words.split() for words in sys.argv[1:]]
+print([main(["reconstruct", "run", "--data", data, "--output", output]) for data, output in tries])
+'''
+# Every command that writes, in one process, where no file may grow beyond 16 kB, as on a full disk.
+FULL = '''
+import resource, signal, sys
+from hvd_ae.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for line in sys.stdin.read().splitlines():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, resource.RLIM_INFINITY))
+    status = main(line.split())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print("STATUS", status, flush=True)
+    print("STATUS", file=sys.stderr, flush=True)
+'''
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A finished run, trained on a file with labels, and the files by name."""
+    folder = tmp_path_factory.mktemp("written")
+    values = np.random.default_rng(0).uniform(size=(300, 16)).astype(np.float32)
+    np.save(folder / "x.npy", values)
+    np.save(folder / "x.labels.npy", np.arange(300) % 3)
+    np.save(folder / "other.npy", values[:50])
+    succeeded(run([HVD_AE, "train", "--data", "x.npy", "--model", "shallow", "--epochs", "1", "--run-dir", "run"], cwd=folder))
+    return folder
+
+
+def digests(folder) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*") if path.is_file()}
+
+
+def test_no_spelling_of_an_input_is_written_over(place, tmp_path):
+    """Through mpirun once, as users do; the spellings in one process, since each import of TensorFlow takes seconds."""
+    (place / "link.npy").symlink_to("x.npy")
+    os.link(place / "x.npy", place / "hard.npy")
+    before = digests(place)
+    same = {"x.npy": "x.npy", "link.npy": "x.npy", "hard.npy": "x.npy", "run/../x.npy": "x.npy",
+            "x.labels.npy": "x.labels.npy", "run/model.keras": "run/model.keras", "run/metrics.jsonl": "run/metrics.jsonl"}
+    script = tmp_path / "tries.py"
+    script.write_text(TRIES)
+    tries = [f"x.npy {output}" for output in same] + ["other.npy x.npy", "other.npy fine.npy"]
+    ended = run([sys.executable, str(script), *tries], cwd=place)
+    assert ended.stdout.splitlines()[-1] == str([2] * (len(tries) - 1) + [0]), ended.stderr
+    said = ended.stderr.splitlines()
+    for line, (output, file) in zip(said, [*same.items(), ("x.npy", "x.npy")], strict=True):
+        assert line.startswith(f"hvd-ae: output={output!r} is {file}, ") and line.endswith(": name another file"), line
+    ended = mpirun(2, HVD_AE, "reconstruct", "run", "--data", "x.npy", "--output", "./x.npy", cwd=place)
+    assert ended.returncode == 2 and ended.stderr.count("hvd-ae:") == 1, ended.stderr
+    assert digests(place) == before | {"fine.npy": digests(place)["fine.npy"]}
+    assert np.load(place / "fine.npy").shape == (50, 16)
+
+
+def test_a_killed_reconstruct_leaves_what_was_there(place, tmp_path):
+    """Two ranks, one row a step, so that it takes long; the old output is whole, and the next one clears up."""
+    np.save(tmp_path / "many.npy", np.random.default_rng(1).uniform(size=(60_000, 16)).astype(np.float32))
+    output = tmp_path / "out.npy"
+    command = (HVD_AE, "reconstruct", str(place / "run"), "--data", str(tmp_path / "many.npy"), "--output", str(output))
+    succeeded(mpirun(2, *command))
+    before = output.read_bytes()
+    with started(2, *command, "--batch-size", "1", log=tmp_path / "log") as job:
+        wait_until(lambda: any(path.stat().st_size > 8192 for path in tmp_path.glob(".out.npy.*.partial/out.npy")), 90)
+        assert job.poll() is None
+    assert output.read_bytes() == before
+    succeeded(mpirun(2, *command[:2], str(place / "run"), "--data", str(place / "x.npy"), "--output", str(output)))
+    assert np.load(output).shape == (300, 16)
+    assert sorted(os.listdir(tmp_path)) == ["log", "many.npy", "out.npy"]
+
+
+def test_a_full_disk_is_one_sentence_for_every_command(place, tmp_path):
+    folder = tmp_path / "place"
+    shutil.copytree(place, folder)
+    measured = '{"step_seconds": 1e-3, "step_spread_seconds": 1e-5, "update_seconds": 1e-4, "parameters": 1000, ' \
+               '"batch_size": 8, "samples": 300, "links": {"inside": {"latency_seconds": 1e-6, "seconds_per_byte": 1e-9}}}'
+    (folder / "measured.json").write_text(measured)
+    (folder / "verify.md").symlink_to("/dev/full")  # a report is smaller than that
+    commands = {
+        "reconstruct run --data x.npy --output out.npy": "out.npy",
+        "probe run --epochs 1": "run/probe.png",
+        "plan --measured measured.json --output plan": "plan/plan.png",
+        "verify --ways none": "verify.md",
+        "compare --data x.npy --model shallow --ways none --seeds 1 --steps 5 --run-dir compared": "compared/compare.png",
+        "train --data x.npy --model shallow --epochs 1 --checkpoint-every 0 --run-dir new": "new/model.keras",
+    }
+    script = tmp_path / "full.py"
+    script.write_text(FULL)
+    before = digests(folder)
+    ended = run(["sh", "-c", f"printf '%s\\n' {' '.join(repr(command) for command in commands)} | {sys.executable} {script}"],
+                cwd=folder)
+    statuses = [line for line in ended.stdout.splitlines() if line.startswith("STATUS")]
+    assert statuses == ["STATUS 1"] * len(commands), ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
+    for said, (command, file) in zip(ended.stderr.split("STATUS\n"), commands.items()):
+        sentences = [line for line in said.splitlines() if line.startswith("hvd-ae:")]
+        assert len(sentences) == 1 and "cannot be written (" in sentences[0] and "(None)" not in sentences[0], (command, said)
+        assert f"{file} cannot be written (" in sentences[0], (command, said)
+    after = digests(folder)
+    assert {name: after.get(name) for name in before} == before
+    new = [name for name in after.keys() - before.keys() if "checkpoints" not in name]
+    assert not [name for name in new if ".partial" in name or name.endswith((".png", ".npy", ".keras"))], new
