@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What the job scripts share: start ranks on the job's nodes, pass signals on, requeue. Nothing here is about one site.
+# What the job scripts share under Slurm: start ranks on the job's nodes, pass signals on, requeue. What differs from one
+# cluster to the next is in site.sh.
 # shellcheck source=site.sh
 source "${HVD_AE_JOBS:-jobs}/site.sh"
 
@@ -55,17 +56,20 @@ make_launcher() {
 stage_data() {
     staged_file=""
     [ -n "$HVD_AE_DATA_SOURCE" ] || return 0
-    local folder=$HVD_AE_SCRATCH/hvd_ae-$SLURM_JOB_ID
+    local folder=$HVD_AE_SCRATCH/hvd_ae-$SLURM_JOB_ID source=$HVD_AE_DATA_SOURCE
+    # Its name is its last part, which a slash or a dot at the end would hide.
+    if [ -d "$source" ]; then source=$(CDPATH='' cd -- "$source" && pwd); fi
     trap 'once_per_node rm -rf "$HVD_AE_SCRATCH/hvd_ae-$SLURM_JOB_ID" || true' EXIT
+    # With what links lead to, since the data are to be read from the node's own disk.
     # shellcheck disable=SC2016  # expanded on the nodes
-    once_per_node bash -c 'mkdir -p "$2" && cp -r "$1" "$2"' bash "$HVD_AE_DATA_SOURCE" "$folder" || {
+    once_per_node bash -c 'mkdir -p "$2" && cp -rL "$1" "$2"' bash "$source" "$folder" || {
         echo "HVD_AE_DATA_SOURCE=$HVD_AE_DATA_SOURCE cannot be copied to $folder on every node" >&2
         return 1
     }
-    if [ -d "$HVD_AE_DATA_SOURCE" ]; then
-        export HVD_AE_DATA=$folder/${HVD_AE_DATA_SOURCE##*/}
+    if [ -d "$source" ]; then
+        export HVD_AE_DATA=$folder/${source##*/}
     else
-        staged_file=$folder/${HVD_AE_DATA_SOURCE##*/}
+        staged_file=$folder/${source##*/}
     fi
 }
 

@@ -90,7 +90,8 @@ def plot_latent(codes: np.ndarray, labels: np.ndarray | None, path: Path) -> Non
             axes.scatter(chosen[:, 0], chosen[:, 1], s=5, alpha=0.6, label=str(kind))
         axes.legend(frameon=False, markerscale=3, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     else:
-        axes.scatter(points[:, 0], points[:, 1], s=5, alpha=0.6, c=labels, cmap="viridis")
+        colours = {} if labels is None else {"c": labels, "cmap": "viridis"}
+        axes.scatter(points[:, 0], points[:, 1], s=5, alpha=0.6, **colours)
     axes.set(xlabel=f"first principal component ({share[0]:.0%} of the variance)",
              ylabel=f"second ({share[1]:.0%})", title="codes of the validation samples")
     save_figure(figure, path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from hvd_ae.runs import folder as run_folder
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json, default_run_dir
 from hvd_ae.runs.outcome import draw_pictures, summarise
+from hvd_ae.runs.plots import plot_latent
 from hvd_ae.runs.progress import ProgressDisplay
 from hvd_ae.training.report import EpochReport
 from hvd_ae.world import World
@@ -148,3 +150,13 @@ def test_samples_that_are_no_pictures_are_drawn_as_lines(tmp_path):
     source = load("synthetic:40x7", World(), 0.1)
     draw_pictures(lambda values, training: values, None, source, [], "mse", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["reconstructions.png"]
+
+
+def test_codes_without_labels_are_drawn_without_a_word(tmp_path):
+    """One more warning at the end of every run on data of one's own would hide the one that matters."""
+    codes = np.random.default_rng(0).normal(size=(30, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_latent(codes, None, tmp_path / "without.png")
+        plot_latent(codes, np.arange(30), tmp_path / "many.png")
+        plot_latent(codes, np.arange(30) % 3, tmp_path / "few.png")
