@@ -17,15 +17,20 @@ class Outcome:
     reason: str | None = None  # why there is no number
 
 
-def alternate(contestants: Mapping[Hashable, Callable[[], float]], rounds: int) -> dict[Hashable, Outcome]:
-    """Each contestant's number in each round; every round begins with the next one, so that none is always first.
+def alternate(contestants: Mapping[Hashable, Callable[[], float]], rounds: int,
+              turns: Mapping[Hashable, int] | None = None) -> dict[Hashable, Outcome]:
+    """Each contestant's numbers in each round; every round begins with the next one, so that none is always first.
 
     A contestant that raises `JobFailed` loses what it has, and its outcome says why.
+
+    Args:
+        turns: how many turns in a round some have [one]; all have their first before any has its second.
     """
-    names = list(contestants)
-    outcomes = {name: Outcome() for name in names}
-    for turn in range(rounds):
-        first = turn % len(names)
+    turns = turns or {}
+    names = [name for turn in range(max([1, *turns.values()])) for name in contestants if turn < turns.get(name, 1)]
+    outcomes = {name: Outcome() for name in contestants}
+    for number in range(rounds):
+        first = number % len(contestants)
         for name in names[first:] + names[:first]:
             if outcomes[name].reason is not None:
                 continue

@@ -9,6 +9,7 @@ from benchmarks import plots, rows
 from benchmarks.tables import TABLES, Table, markdown
 from benchmarks.tables import targets as table_of_targets
 from benchmarks.targets import judge
+from hvd_ae.runs.files import replacing, write_atomically
 
 _STYLE = ("body{font:15px/1.4 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
           "td,th{padding:.15em .7em;text-align:left;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}"
@@ -34,9 +35,10 @@ def main(settings: Report) -> int:
     verdicts = table_of_targets(judge(history))
     tables = {name: TABLES[name](found) for name, found in newest.items()}
     for name, found in newest.items():
-        plots.draw(name, found).savefig(settings.results / f"{name}.png")
-    (settings.results / "report.md").write_text(_markdown(verdicts, tables, newest), encoding="utf-8")
-    (settings.results / "report.html").write_text(_page(verdicts, tables, newest, settings.results), encoding="utf-8")
+        with replacing(settings.results / f"{name}.png") as partial:
+            plots.draw(name, found).savefig(partial)
+    write_atomically(settings.results / "report.md", _markdown(verdicts, tables, newest))
+    write_atomically(settings.results / "report.html", _page(verdicts, tables, newest, settings.results))
     print(markdown(verdicts))
     return 0
 
@@ -45,8 +47,11 @@ def about(row: dict) -> str:
     """When, on what, and with what a run was measured."""
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items() if version)
     short = "short run, " if row["settings"].get("short") else ""
+    others = row.get("others_share")
+    beside = "" if others is None else f", others took {others:.0%} of the cores"
     return (f"{short}{row['run'][:16].replace('T', ' ')}, commit {row['commit']}, {row['cores']} cores of {row['cpu']}, "
-            f"{row['memory_bytes'] / 2**30:.0f} GiB, load {row['load_before']} before it; Python {row['python']}, {versions}")
+            f"{row['memory_bytes'] / 2**30:.0f} GiB, load {row['load_before']} before it{beside}; Python {row['python']}, "
+            f"{versions}")
 
 
 def _markdown(verdicts: Table, tables: dict[str, Table], newest: dict[str, list[dict]]) -> str:

@@ -7,9 +7,12 @@ import shutil
 import statistics
 import subprocess
 import time
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from hvd_ae.runs.files import append_line
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("results")
@@ -25,10 +28,9 @@ def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RES
         ValueError: a number is not finite, which JSON cannot hold.
     """
     results.mkdir(parents=True, exist_ok=True)
-    about = {"settings": {name: value for name, value in settings.items() if not isinstance(value, Path)}, **provenance()}
-    lines = [json.dumps({**row, **about}, allow_nan=False) + "\n" for row in rows]
-    with open(results / f"{benchmark}.jsonl", "a", encoding="utf-8") as file:
-        file.write("".join(lines))
+    about = {"settings": {name: value for name, value in settings.items() if not isinstance(value, Path)}, **provenance(),
+             "others_share": others_share(_begun(), used(), len(os.sched_getaffinity(0)))}
+    append_line(results / f"{benchmark}.jsonl", "\n".join(json.dumps({**row, **about}, allow_nan=False) for row in rows))
 
 
 def read(benchmark: str, results: Path = RESULTS) -> list[dict]:
@@ -59,12 +61,45 @@ def spread(values: list[float]) -> dict:
 @cache
 def provenance() -> dict:
     """What a benchmark runs on; of the moment when it is first asked, which should be before anything is measured."""
+    _begun()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "run": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "commit": _commit(), "versions": _versions(), "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)), "memory_bytes": memory, "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 1),  # above 0 others were at work
+        "load_before": round(os.getloadavg()[0], 1),  # of a benchmark that has just ended, too
     }
+
+
+@dataclass(frozen=True)
+class Used:
+    """Seconds since some moment."""
+
+    clock: float
+    all: float  # that this process's cores were busy, with whatever
+    own: float  # that this process and its children, those of theirs included, were running
+
+
+def used() -> Used:
+    """Children count when they have ended. What the hypervisor took counts as busy, the kernel's own interrupts do not."""
+    busy = 0
+    with open("/proc/stat", encoding="utf-8") as file:
+        for name, *ticks in map(str.split, file):
+            if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in os.sched_getaffinity(0):
+                user, nice, system, _, _, _, _, steal = map(int, ticks[:8])
+                busy += user + nice + system + steal
+    return Used(time.monotonic(), busy / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4]))
+
+
+def others_share(begun: Used, ended: Used, cores: int) -> float | None:
+    """The part of the cores' time that other processes took; None where no time has passed."""
+    seconds = ended.clock - begun.clock
+    others = (ended.all - begun.all) - (ended.own - begun.own)
+    return max(0.0, round(others / (cores * seconds), 3)) if seconds > 0 else None
+
+
+@cache
+def _begun() -> Used:
+    return used()
 
 
 def _commit() -> str | None:

@@ -18,6 +18,8 @@ def spread(row: dict, form: str = ",.0f", factor: float = 1.0) -> str:
     """Quartiles, or why there are none."""
     if row["median"] is None:
         return row.get("reason") or "not measured"
+    if len(row["values"]) == 1:
+        return "one turn"
     return f"{number(row['low'], form, factor)} to {number(row['high'], form, factor)}"
 
 
@@ -26,9 +28,11 @@ def targets(verdicts: Iterable[Verdict]) -> Table:
         target, run = verdict.target, verdict.run
         bound = f"{'at most' if target.at_most else 'at least'} {target.bound:g}"
         measured = "" if run is None else run["run"][:16].replace("T", " ") + ", short" * run["settings"].get("short", False)
-        return [str(target.number), target.text, number(verdict.value, ".3g"), bound, verdict.verdict, measured]
+        reached = ", ".join(number(value, ".3g") for value in verdict.values)
+        left_out = "; ".join(f"{value:.3g}: {why}" for value, why in verdict.left_out)
+        return [str(target.number), target.text, reached, bound, verdict.verdict, measured, left_out]
 
-    return [["", "target", "reached", "bound", "", "measured"], *map(line, verdicts)]
+    return [["", "target", "reached, the newest run first", "bound", "", "newest run", "left out"], *map(line, verdicts)]
 
 
 def peers(rows: list[dict]) -> Table:
@@ -86,7 +90,7 @@ def network(rows: list[dict]) -> Table:
             bits = row["bits_per_second"]
             share = over(8 * DEEP, bits * row["median"]) if bits and row["median"] else None
             said = f"{number(row['median'], ',.1f', 1e3)} ms" + (f", {share:.0%} of the link" if share else "")
-            table.append([row["link"], "bare `MPI_Allreduce`, 4.6 MB", said, "", "", "", "", ""])
+            table.append([row["link"], "bare `MPI_Allreduce`, 4.6 MB", said, spread(row, ",.1f", 1e3), "", "", "", ""])
             continue
         table.append([row["link"] or "", row["way"], number(row["median"]), spread(row) if row["link"] else "",
                       number(over(row["median"], unlimited), ".0%"), number(row["communication_share"], ".0%"),

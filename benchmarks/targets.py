@@ -2,9 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from benchmarks.allreduce import DEEP
 from benchmarks.rows import runs
+
+HOURS = 3  # different ones, in which a target has to hold
+MOST_OF_OTHERS = 0.05  # of the cores' time: beside more, a run does not count
+MOST_LOAD_BEFORE = 0.5  # the same for rows from before that was measured
 
 
 @dataclass(frozen=True)
@@ -27,22 +32,48 @@ class Verdict:
     """What became of a target."""
 
     target: Target
-    value: float | None
-    verdict: str  # met, missed or not measured
-    run: dict | None  # one row of the newest run that shows it
+    values: list[float]  # of the runs that decided, the newest first
+    verdict: str  # met, missed, not yet thrice or not measured
+    run: dict | None  # a row of the newest of them
+    left_out: list[tuple[float, str]]  # what each run reached that does not count, and why it does not
 
 
 def judge(history: dict[str, list[dict]]) -> list[Verdict]:
-    """Every target by the newest run that shows it; `history` holds all rows by benchmark."""
+    """Every target by the newest runs that show it; `history` holds all rows by benchmark."""
     return [_judge(target, history.get(target.benchmark, [])) for target in TARGETS]
 
 
 def _judge(target: Target, rows: list[dict]) -> Verdict:
+    """Met when it holds in all runs back to the third that began at another hour, of those beside which nothing else ran."""
+    values, hours, newest, left_out = [], [], None, []
     for run in runs(rows):
-        value = target.reached(run)
-        if value is not None:
-            return Verdict(target, value, "met" if target.met(value) else "missed", run[0])
-    return Verdict(target, None, "not measured", None)
+        value, why = target.reached(run), disturbed(run)
+        if value is None or len(hours) == HOURS:
+            continue
+        if why:
+            left_out.append((value, why))
+            continue
+        values.append(value)
+        newest = newest or run[0]
+        began = datetime.fromisoformat(run[0]["run"])
+        if not hours or hours[-1] - began >= timedelta(hours=1):
+            hours.append(began)
+    if not values:
+        verdict = "not measured"
+    elif not all(map(target.met, values)):
+        verdict = "missed"
+    else:
+        verdict = "met" if len(hours) == HOURS else "not yet thrice"
+    return Verdict(target, values, verdict, newest, left_out)
+
+
+def disturbed(run: list[dict]) -> str | None:
+    """Why a run does not count: what else went on while it was measured; None where that was little."""
+    shares = [row["others_share"] for row in run if row.get("others_share") is not None]
+    if shares:
+        return f"others took {max(shares):.0%} of the cores" if max(shares) > MOST_OF_OTHERS else None
+    load = run[0]["load_before"]
+    return f"load {load:g} before it" if load > MOST_LOAD_BEFORE else None
 
 
 def median(rows: list[dict], **wanted) -> float | None:

@@ -2,7 +2,7 @@
 
 ABOUT = {
     "run": "2026-01-02T03:04:05+0000", "commit": "abc1234", "versions": {"tensorflow": "2.21.0", "torch": None},
-    "cpu": "a CPU", "cores": 2, "memory_bytes": 2**34, "python": "3.11.2", "load_before": 0.1,
+    "cpu": "a CPU", "cores": 2, "memory_bytes": 2**34, "python": "3.11.2", "load_before": 0.1, "others_share": 0.01,
     "settings": {"short": True}, "reason": None,
 }
 
@@ -12,7 +12,17 @@ def row(median: float | None, **more) -> dict:
     if median is None:
         more = {"reason": "torch is not installed", **more}
     low, high = (None, None) if median is None else (median * 0.9, median * 1.1)
-    return {**ABOUT, "median": median, "low": low, "high": high, "values": [], **more}
+    return {**ABOUT, "median": median, "low": low, "high": high, "values": [] if median is None else [median] * 3, **more}
+
+
+def at(hour: str, rows: list[dict]) -> list[dict]:
+    """The same rows as another run, which began at this hour."""
+    return [{**row, "run": f"2026-01-02T{hour}:00+0000"} for row in rows]
+
+
+def thrice(rows: list[dict]) -> list[dict]:
+    """The same rows measured in three runs at different hours."""
+    return [*at("03:04", rows), *at("05:04", rows), *at("07:04", rows)]
 
 
 def peers(**rates: float | None) -> list[dict]:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from benchmarks.allreduce import DEEP, sizes_between, with_bandwidth
 from benchmarks.contest import alternate
 from benchmarks.floor import floor_of_step, flops_of_step
 from benchmarks.jobs import JobFailed, run
+from benchmarks.peers import side_by_side
 from tests.unit.benchmarks import made_up
 
 
@@ -32,6 +34,60 @@ def test_spread():
     assert (found["low"], found["median"], found["high"]) == (2.0, 3.0, 4.0)
     assert rows.spread([7.0])["low"] == rows.spread([7.0])["high"] == 7.0
     assert rows.spread([])["median"] is None
+
+
+def test_what_others_took_is_what_the_cores_did_beyond_the_own_processes():
+    """Ten seconds of two cores: busy for 14, of which 11 were the benchmark's own, so that others had 3 of 20."""
+    begun, ended = rows.Used(100.0, 50.0, 7.0), rows.Used(110.0, 64.0, 18.0)
+    assert rows.others_share(begun, ended, cores=2) == pytest.approx(0.15)
+    assert rows.others_share(begun, rows.Used(110.0, 60.9, 18.0), cores=2) == 0.0  # clocks tick in hundredths
+    assert rows.others_share(begun, begun, cores=2) is None
+
+
+def test_ones_own_processes_are_not_others_and_others_are():
+    """A child that is waited for keeps a core busy, and then a process that is no child of this one."""
+    busy = "import time; end = time.process_time() + 1.0\nwhile time.process_time() < end: pass"
+    begun = rows.used()
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    ended = rows.used()
+    assert ended.own - begun.own >= 1.0 and ended.clock - begun.clock >= 1.0
+    assert ended.all - begun.all >= 0.9
+    orphan = f"{sys.executable} -c '{busy}' > /dev/null & echo $!"
+    begun = rows.used()
+    number = subprocess.run(["sh", "-c", orphan], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    while Path(f"/proc/{number}").exists() and "Z" not in Path(f"/proc/{number}/stat").read_text().rpartition(")")[2]:
+        time.sleep(0.05)
+    ended = rows.used()
+    assert (ended.all - begun.all) - (ended.own - begun.own) >= 0.8
+
+
+def test_a_contestant_with_more_turns_takes_them_in_every_round():
+    turns = []
+    alternate({name: lambda name=name: turns.append(name) or 1.0 for name in "abc"}, rounds=2, turns={"b": 3})
+    assert "".join(turns) == "abcbb" + "bcbba"
+
+
+def test_every_peer_has_the_allocator_that_this_package_gives_itself():
+    """A block of 20 MB is not mapped anew, and when it is freed it stays: what glibc says of itself, in the job of a peer."""
+    asks = """
+import ctypes, sys
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+                "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+c = ctypes.CDLL(None)
+c.mallinfo2.restype, c.malloc.restype, c.free.argtypes = Info, ctypes.c_void_p, [ctypes.c_void_p]
+if sys.argv[1:]:
+    from hvd_ae.importing import _choose_allocator
+    _choose_allocator()
+before = c.mallinfo2()
+block = c.malloc(20 << 20)
+mapped = c.mallinfo2().hblks - before.hblks
+c.free(block)
+print(mapped, c.mallinfo2().fordblks >= 20 << 20)
+"""
+    command = [sys.executable, "-c", asks]
+    assert run(command).output.split() == ["1", "False"]
+    assert run(command, **side_by_side.ALLOCATOR).output.split() == run([*command, "ours"]).output.split() == ["0", "True"]
 
 
 def test_flops_of_a_step_of_deep():
@@ -81,6 +137,7 @@ def test_rows_keep_what_is_needed_to_read_them(tmp_path):
     rows.append("startup", [{"what": "something", **rows.spread([1.0])}], {"short": True}, tmp_path)
     first, second = rows.read("startup", tmp_path)
     assert first["median"] is None and second["median"] == 1.0
+    assert 0 <= first["others_share"] <= 1 and first["load_before"] >= 0
     assert first["cores"] == len(os.sched_getaffinity(0)) and first["cpu"] and first["versions"]["numpy"]
     assert rows.read("peers", tmp_path) == []
     with pytest.raises(ValueError, match="JSON"):

@@ -41,11 +41,12 @@ def report(folder: Path) -> subprocess.CompletedProcess:
 
 def test_tables_pictures_and_a_page_from_rows_alone(tmp_path):
     for name, rows in ROWS.items():
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        runs = made_up.thrice(rows) if name == "peers" else rows
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in runs))
     ended = report(tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert "over the best peer, samples/s | 1.3 | at least 1.25 | met | 2026-01-02 03:04, short |" in ended.stdout
-    assert "peak resident size in vectors, `gradient` | 5.5 | at most 6 | met |" in ended.stdout
+    assert "over the best peer, samples/s | 1.3, 1.3, 1.3 | at least 1.25 | met | 2026-01-02 07:04, short |  |" in ended.stdout
+    assert "peak resident size in vectors, `gradient` | 5.5 | at most 6 | not yet thrice |" in ended.stdout
     assert "not measured" in ended.stdout and "missed" in ended.stdout
     markdown, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
     assert "torch is not installed" in markdown  # what is missing says why, and is no 0

@@ -3,12 +3,15 @@
 import pytest
 
 from benchmarks.allreduce import DEEP
-from benchmarks.targets import judge
+from benchmarks.targets import Verdict, judge
 from tests.unit.benchmarks import made_up
 
 
 def verdicts(number: int, **history) -> list[tuple[float | None, str]]:
-    return [(found.value, found.verdict) for found in judge(history) if found.target.number == number]
+    """What becomes of rows that are the same in three runs."""
+    thrice = {name: made_up.thrice(rows) for name, rows in history.items()}
+    return [(found.values[0] if found.values else None, found.verdict) for found in judge(thrice)
+            if found.target.number == number]
 
 
 def test_without_rows_nothing_is_met():
@@ -81,8 +84,44 @@ def test_9_the_slower_start_counts():
     assert found == [(0.3, "met"), (3.5, "missed")]
 
 
-def test_the_newest_run_that_shows_a_target_decides():
-    old = made_up.peers(parameter=99.0, none=100.0)
-    newer = [{**row, "run": "2026-02-01T00:00:00+0000"} for row in made_up.peers(parameter=90.0, none=100.0)]
-    without = [{**row, "run": "2026-03-01T00:00:00+0000"} for row in made_up.peers(gradient=90.0)]
-    assert verdicts(3, peers=[*old, *newer, *without]) == [(pytest.approx(0.9), "missed")]
+def third(*runs: tuple[str, float | None], **of_rows) -> Verdict:
+    """Target 3, at least 0.97, after runs that began at these hours and reached so much; None: they do not show it."""
+    rows = []
+    for hour, ratio in runs:
+        shown = made_up.peers(gradient=90.0) if ratio is None else made_up.peers(parameter=100 * ratio, none=100.0)
+        rows += made_up.at(hour, [{**row, **of_rows} for row in shown])
+    return next(found for found in judge({"peers": rows}) if found.target.number == 3)
+
+
+def test_a_target_is_met_when_it_holds_in_three_runs_at_different_hours():
+    assert third(("03:00", 0.98), ("05:00", 0.99)).verdict == "not yet thrice"
+    assert third(("03:00", 0.98), ("05:00", 0.99), ("07:00", 0.97)).verdict == "met"
+    assert third(("03:00", 0.98), ("03:20", 0.98), ("03:50", 0.98)).verdict == "not yet thrice"  # one and the same hour
+    assert third(("03:00", 0.98), ("03:20", 0.98), ("04:00", 0.98), ("05:00", 0.98)).verdict == "met"
+
+
+def test_the_newest_three_hours_decide_and_a_miss_between_them_counts():
+    assert third(("03:00", 0.98), ("05:00", 0.90), ("07:00", 0.98)).verdict == "missed"
+    assert third(("01:00", 0.90), ("03:00", 0.98), ("05:00", 0.98), ("07:00", 0.98)).verdict == "met"
+    assert third(("03:00", 0.98), ("05:00", 0.98), ("06:50", 0.90), ("07:00", 0.98)).verdict == "missed"
+    assert third(("05:00", 0.90)).verdict == "missed"  # one is enough for that
+
+
+def test_every_value_that_decided_is_there_the_newest_first_and_runs_that_do_not_show_it_are_passed_over():
+    found = third(("03:00", 0.98), ("05:00", 0.99), ("06:00", None), ("07:00", 0.97))
+    assert found.values == pytest.approx([0.97, 0.99, 0.98])
+    assert found.run["run"].startswith("2026-01-02T07:00")
+
+
+@pytest.mark.parametrize("busy, why", [
+    ({"others_share": 0.06}, "others took 6% of the cores"),
+    ({"others_share": None, "load_before": 0.6}, "load 0.6 before it"),  # of before others were measured
+])
+def test_a_run_beside_others_is_left_out_and_says_why(busy, why):
+    found = third(("03:00", 0.98), ("05:00", 0.98), ("07:00", 0.98), **busy)
+    assert (found.verdict, found.values, found.left_out) == ("not measured", [], [(pytest.approx(0.98), why)] * 3)
+    assert third(("03:00", 0.98), others_share=0.05).left_out == []
+    rows = made_up.thrice(made_up.peers(parameter=98.0, none=100.0))
+    rows += made_up.at("09:00", [{**row, **busy} for row in made_up.peers(parameter=50.0, none=100.0)])
+    found = next(found for found in judge({"peers": rows}) if found.target.number == 3)
+    assert (found.verdict, found.left_out) == ("met", [(pytest.approx(0.5), why)])
