@@ -24,6 +24,8 @@ _CHOICES = {
     "server": ServerKind, "graph": Graph,
 }
 
+_NAMED_DATA = ("digits", "mnist", "fashion-mnist", "synthetic")
+
 _OUTER_DEFAULTS = {
     "sgd": {"outer_learning_rate": 1.0, "outer_momentum": 0.0},
     "nesterov": {"outer_learning_rate": 0.7, "outer_momentum": 0.9},  # DiLoCo's
@@ -61,8 +63,8 @@ class TrainSettings:
     """digits, mnist, fashion-mnist, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or an IDX file."""
     validation_data: str | None = None
     """Path to validation samples; without it a path's last rows are taken (see --validation-split)."""
-    validation_split: float = 0.1
-    """Part of the rows kept for validation where the data bring none of their own."""
+    validation_split: float | None = None
+    """Part of the rows kept for validation where the data bring none of their own [0.1]."""
     partition: Partition = "reshuffled"
     """Which samples are a rank's own; reshuffled deals them anew every epoch."""
     concentration: float | None = None
@@ -70,8 +72,8 @@ class TrainSettings:
 
     model: str = "deep"
     """shallow, stacked, deep, or package.module:function, called with the shape of one sample."""
-    output_activation: Activation = "sigmoid"
-    """Last activation of the built-in models; sigmoid needs data within 0 to 1."""
+    output_activation: Activation | None = None
+    """Last activation of the built-in models; sigmoid needs data within 0 to 1 [sigmoid]."""
     loss: Loss = "mse"
     """Squared error, or binary cross-entropy for data within 0 to 1; a mean over the features of a sample."""
 
@@ -176,6 +178,10 @@ class TrainSettings:
             lowest = self.min_sync_every or filled["min_sync_every"]
             highest = self.max_sync_every or filled["max_sync_every"]
             filled["sync_every"] = min(max(filled["sync_every"], lowest), highest)
+        if self.validation_split is None and self.validation_data is None and not _is_named(self.data):
+            filled["validation_split"] = 0.1
+        if self.output_activation is None and ":" not in self.model:
+            filled["output_activation"] = "sigmoid"
         return dataclasses.replace(self, **filled)
 
 
@@ -271,7 +277,7 @@ def _check(s: TrainSettings) -> None:
         if value is not None and not value > 0:
             raise Refused(f"{name}={value} must be above 0: try {example}")
     _check_numbers_fit(s)
-    if not 0 < s.validation_split < 1:
+    if s.validation_split is not None and not 0 < s.validation_split < 1:
         raise Refused(f"validation_split={s.validation_split} must be between 0 and 1: 0.1 keeps a tenth of the rows")
     if s.concentration is not None and not s.concentration > 0:
         raise Refused(f"concentration={s.concentration} must be above 0: 0.1 is very uneven, 100 nearly even")
@@ -283,6 +289,10 @@ def _check(s: TrainSettings) -> None:
                       "lr_scaling='linear' or 'sqrt'")
     _refuse_without_effect(s)
     _check_combinations(s)
+    _check_data_and_model(s)
+    if s.resume and s.run_dir is None:
+        raise Refused("resume=True has no effect without run_dir, since a new folder holds nothing to go on from: give "
+                      "--run-dir, or drop --resume")
 
 
 def _check_numbers_fit(s: TrainSettings) -> None:
@@ -322,6 +332,24 @@ def _check_combinations(s: TrainSettings) -> None:
         raise Refused(f"elastic_rate={s.elastic_rate} must be at most 1: the centre would overshoot the ranks; try 0.9")
     if s.averaging == "adaptive":
         _check_bounds(s)
+
+
+def _check_data_and_model(s: TrainSettings) -> None:
+    if s.validation_split is not None:
+        if _is_named(s.data):
+            raise Refused(f"validation_split={s.validation_split} has no effect with data={s.data!r}, which brings its own "
+                          "validation samples: drop it")
+        if s.validation_data is not None:
+            raise Refused(f"validation_split={s.validation_split} has no effect with validation_data="
+                          f"{s.validation_data!r}: drop one of them")
+    if s.output_activation is not None and ":" in s.model:
+        raise Refused(f"output_activation={s.output_activation!r} has no effect with model={s.model!r}, which makes its own "
+                      "last layer: drop it")
+
+
+def _is_named(data: str) -> bool:
+    """Whether these are data that bring validation samples of their own, whatever the split."""
+    return data.partition(":")[0] in _NAMED_DATA
 
 
 def _check_bounds(s: TrainSettings) -> None:

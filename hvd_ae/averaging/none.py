@@ -1,11 +1,11 @@
 """No averaging: each rank trains its own model on its own partition, the baseline that shows what averaging gives."""
 
-from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.way import OfRanks, Way
 from hvd_ae.models.replica import Batch
 from hvd_ae.world import World
 
@@ -23,10 +23,9 @@ class Alone(Way):
     def step(self, batch: Batch) -> tf.Tensor:
         return self.local_step(batch)
 
-    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+    def handed_on(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
         """Nothing is averaged: a rank goes on with one of the models there were, in turn."""
-        models = list(of_ranks)
-        return models[world.rank % len(models)]
+        return next(islice(of_ranks, world.rank % len(of_ranks), None))
 
     def settle(self) -> None:
         pass

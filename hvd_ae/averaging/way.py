@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from itertools import islice
 
 import numpy as np
@@ -13,6 +13,10 @@ from hvd_ae.config import TrainSettings
 from hvd_ae.data.batches import Chunk
 from hvd_ae.models.replica import Batch, Replica
 from hvd_ae.world import World
+
+
+class OfRanks(Iterator[np.ndarray], Sized):
+    """A vector of each of the ranks that were, in their order."""
 
 
 class Way(ABC):
@@ -85,11 +89,11 @@ class Way(ABC):
         """`vectors`, and what else ranks that have not settled need to go on exactly as they would have."""
         return {**self.vectors, "rows_since": self.replica.rows_since, "drift": self.drift}
 
-    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+    def handed_on(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
         """Where this rank begins with one of `own_vectors`, when another number of ranks has got here.
 
         Args:
-            of_ranks: what each of those ranks had, in their order.
+            of_ranks: what each of those ranks had, in their order, one at a time, and how many they are.
 
         Returns None to leave it as it is in a new run. Here: a rank's own seeds, the mean of numbers, the largest count.
         """

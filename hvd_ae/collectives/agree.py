@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from hvd_ae.collectives.engine import Engine
-from hvd_ae.errors import Refused
+from hvd_ae.errors import NotWritten, Refused
 
 T = TypeVar("T")
 _TEXT_BYTES = 4096
@@ -29,6 +29,24 @@ def together(collectives: Engine, attempt: Callable[[], T]) -> T:
     if message is not None:
         raise refused_by_all(message)
     return result
+
+
+def written_together(collectives: Engine, write: Callable[[], object]) -> None:
+    """Run `write` on every rank; where it cannot on any, all end with the sentence of the lowest such rank.
+
+    `write` must not communicate. Every rank calls this.
+
+    Raises:
+        NotWritten: on every rank, with the same message.
+    """
+    message, world = "", collectives.world
+    try:
+        write()
+    except NotWritten as failure:
+        message = str(failure)
+    failed = collectives.largest(world.size - world.rank if message else 0)
+    if failed:
+        raise NotWritten(broadcast_text(collectives, message, root=world.size - failed))
 
 
 def first_of(collectives: Engine, message: str | None) -> str | None:

@@ -1,20 +1,27 @@
 """The run folder: what is in it, and how it is written so that a reader never sees half a file."""
 
+import contextlib
+import itertools
 import json
 import math
+import os
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hvd_ae.config import TrainSettings, to_toml
-from hvd_ae.errors import Refused
+from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs.files import append_line, write_atomically
+from hvd_ae.runs.lock import Lock
 
 
 class RunFolder:
     """Paths in a run folder, and the files that are plain text."""
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, is_new: bool = False):
+        self.path, self.is_new = Path(path), is_new
+        self.check_held: Callable[[], None] = lambda: None  # raises NotWritten where another job has the folder by now
 
     @property
     def checkpoints(self) -> Path:
@@ -37,32 +44,61 @@ class RunFolder:
     def summary(self) -> Path:
         return self.path / "summary.json"
 
-    def create(self, settings: TrainSettings) -> None:
-        """Make the folder and write the effective settings into it.
+    @contextmanager
+    def held(self, resume: bool) -> Iterator[None]:
+        """While the context lasts, no other job writes into the folder, which is made where there is none.
 
         Raises:
-            Refused: it holds a run already and `resume` is off, or it cannot be written.
+            Refused: another job writes into it; it holds a run already and `resume` is off; or it cannot be written.
         """
-        if self.config.exists() and not settings.resume:
-            raise Refused(f"run_dir={str(self.path)!r} holds a run already: go on with --resume, or use another --run-dir")
+        lock, self.is_new = Lock(self.path), self.is_new or not self.path.exists()
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.config, to_toml(settings))
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
         except OSError as error:
             raise Refused(f"run_dir={str(self.path)!r} cannot be written ({error.strerror}): use another --run-dir") from None
+        self.check_held = lock.check
+        try:
+            if self.config.exists() and not resume:
+                raise Refused(f"run_dir={str(self.path)!r} holds a run already: go on with --resume, or use another "
+                              "--run-dir")
+            yield
+        finally:
+            lock.release()
+            if self.is_new:  # and nothing came into it
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()
 
-    def keep_metrics_until(self, step: int) -> None:
-        """Drop the rows of later steps, which a resumed run is about to do again."""
-        if self.metrics.exists():
-            rows = [row for row in self.read_metrics() if row["step"] <= step]
-            write_atomically(self.metrics, "".join(as_json(row) + "\n" for row in rows))
+    def begin(self, settings: TrainSettings, step: int, rows: Sequence[dict] = ()) -> None:
+        """Write the effective settings, and drop the rows of metrics after this step, which are about to be made again.
+
+        Args:
+            rows: which the checkpoint of this step holds, because they could not be written here.
+
+        Raises:
+            NotWritten: the files are as they were.
+        """
+        self.check_held()
+        try:
+            self.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise NotWritten(f"{self.checkpoints} cannot be made ({error.strerror}): make room, or use another --run-dir") from None
+        if self.metrics.exists() or rows:
+            kept = [row for row in self.read_metrics() if row["step"] <= step]
+            known = {row["step"] for row in kept}
+            kept += [row for row in rows if row["step"] not in known]
+            write_atomically(self.metrics, "".join(as_json(row) + "\n" for row in kept))
+        write_atomically(self.config, to_toml(settings))
 
     def append_metrics(self, row: dict) -> None:
+        self.check_held()
         append_line(self.metrics, as_json(row))
 
     def read_metrics(self) -> list[dict]:
         """The rows, one an epoch; a last line that a crash cut short is left out."""
         rows = []
+        if not self.metrics.exists():
+            return rows
         for line in self.metrics.read_text(encoding="utf-8").splitlines():
             try:
                 rows.append(json.loads(line))
@@ -71,11 +107,29 @@ class RunFolder:
         return rows
 
     def write_summary(self, summary: dict) -> None:
+        self.check_held()
         write_atomically(self.summary, as_json(summary, indent=2) + "\n")
 
 
-def default_run_dir(settings: TrainSettings) -> str:
-    """A name under runs/ that is new each second and says what the run was."""
+def make_default_folder(settings: TrainSettings) -> RunFolder:
+    """Make a folder under runs/ whose name says when the run began and what it was; of two in a second, each gets its own.
+
+    Raises:
+        Refused: it cannot be made.
+    """
+    name = default_name(settings)
+    for number in itertools.count(1):
+        path = f"{name}-{number}" if number > 1 else name
+        try:
+            os.makedirs(path)
+            return RunFolder(path, is_new=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise Refused(f"{path} cannot be made ({error.strerror}): name another folder by --run-dir") from None
+
+
+def default_name(settings: TrainSettings) -> str:
     data = Path(settings.data).stem.replace(":", "-")
     model = settings.model.replace(":", ".")
     return f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{data}-{model}-{settings.averaging}"

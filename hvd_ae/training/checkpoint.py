@@ -8,18 +8,24 @@
         rank-00001.exact.*.npy   in the middle of an epoch: what settling has changed, as it was before
 
 So a folder with its final name is whole, whenever a writer was killed. The same number of ranks goes on from the exact
-state, another number from the settled one.
+state, another number from the settled one. What is found to be of no use when a run goes on gets another name,
+`unusable-step-N`, and is left to the user.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import os
+import re
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.collectives.agree import first_of
+from hvd_ae.averaging.proof import prove
+from hvd_ae.collectives.agree import written_together
 from hvd_ae.config import WAY_SETTINGS
 from hvd_ae.data.sources import fingerprint
 from hvd_ae.errors import NotWritten
@@ -31,16 +37,23 @@ FORMAT = 2
 
 # What must be as it was for a resumed run to be the same run, beside the data. Epochs, steps, learning rate, and the
 # number of ranks and their batch may change.
-SAME = ("model", "precision", "loss", "optimizer", "averaging", "partition", "concentration", "seed",
+SAME = ("model", "output_activation", "precision", "loss", "optimizer", "averaging", "partition", "concentration", "seed",
         *sorted({name for settings in WAY_SETTINGS.values() for name in settings}))
 
 
-def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> Path:
-    """Write a checkpoint and delete all but the newest `keep` (every rank calls it); returns its path.
+def save(prepared: Prepared, position: Position, folder: Path, keep: int, rows: Sequence[dict] = (),
+         check: Callable[[], None] = lambda: None) -> Path:
+    """Write a checkpoint and delete all but the newest `keep` up to this step (every rank calls it); returns its path.
 
-    In the middle of an epoch the ranks settle for it, and are not what they were afterwards.
+    In the middle of an epoch the ranks settle for it, and are not what they were afterwards. That they are in step is
+    proved first: what was the same on all ranks before, settling leaves as it was or moves alike.
+
+    Args:
+        rows: of metrics, that the run folder has not got and that go with this checkpoint.
+        check: whether this job may write still; called by the root.
 
     Raises:
+        OutOfStep: on every rank, and nothing is written.
         NotWritten: on every rank, where a file could not be written on any; older checkpoints are as they were.
     """
     collectives, world, way = prepared.collectives, prepared.collectives.world, prepared.way
@@ -48,6 +61,7 @@ def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> Pat
     if position.step_in_epoch:
         before = {name: variable.read_value() for name, variable in way.state.items()}  # shares the memory until it changes
         way.settle()
+        prove(way, position.step)
         exact = {name: value for name, value in before.items()
                  if name not in way.vectors or not np.array_equal(value, way.vectors[name])}
     loss_sum = float(collectives.sum(np.array([position.loss_sum])).numpy()[0])
@@ -58,29 +72,45 @@ def save(prepared: Prepared, position: Position, folder: Path, keep: int) -> Pat
         "format": FORMAT, "ranks": world.size, "trainers": prepared.trainers.size, "batch_size": prepared.settings.batch_size,
         "of_ranks": bool(own) or position.step_in_epoch > 0,
         "position": dataclasses.asdict(dataclasses.replace(position, loss_sum=loss_sum)),
-        "settings": {name: getattr(prepared.settings, name) for name in SAME},
-        "data": prepared.settings.data, "data_fingerprint": fingerprint(prepared.source).tolist(),
+        "settings": {name: getattr(prepared.settings, name) for name in SAME}, "variables": variables_of(prepared),
+        "data": prepared.settings.data, "data_fingerprint": fingerprint(prepared.source).tolist(), "rows": list(rows),
+        "had_warm_up": prepared.replica.rate_shift is not None,
     }
-    _written(prepared, partial, lambda: world.is_root and _write_shared(partial, manifest, way.shared_vectors()))
+
+    def written(write: Callable[[], object]) -> None:
+        _written(prepared, partial, write, check if world.is_root else lambda: None)
+
+    written(lambda: world.is_root and _write_shared(partial, manifest, way.shared_vectors()))
     if manifest["of_ranks"]:
-        _written(prepared, partial, lambda: _write_own(partial, world.rank, own, exact, position.loss_sum))
-    _written(prepared, partial, lambda: world.is_root and _put_in_place(partial, final, keep))
+        written(lambda: _write_own(partial, world.rank, own, exact, position.loss_sum))
+    written(lambda: world.is_root and _put_in_place(partial, final, keep))
     return final
 
 
-def _written(prepared: Prepared, partial: Path, write) -> None:
+def variables_of(prepared: Prepared) -> list[list]:
+    """Name and shape of everything that the model holds; Keras counts names on within a process, so only shapes compare."""
+    model = prepared.replica.flat.keras_model
+    return [[variable.path, list(variable.shape)] for variable in (*model.trainable_variables, *model.non_trainable_variables)]
+
+
+def _written(prepared: Prepared, partial: Path, write: Callable[[], object], check: Callable[[], None]) -> None:
     """Write on every rank; where any cannot, all know, and nothing is left of the attempt."""
-    fault = None
+
+    def attempt() -> None:
+        check()
+        try:
+            write()
+        except OSError as error:
+            raise NotWritten(f"no checkpoint: {error.filename or partial} cannot be written ({error.strerror or error}); make "
+                             "room, or another --run-dir, and go on from the last good checkpoint with --resume") from None
+
     try:
-        write()
-    except OSError as error:
-        fault = f"{error.filename or partial} cannot be written ({error.strerror})"
-    fault = first_of(prepared.collectives, fault)
-    if fault:
+        written_together(prepared.collectives, attempt)
+    except NotWritten:
+        check()  # else it may be another job's attempt that lies there
         if prepared.collectives.world.is_root:
             shutil.rmtree(partial, ignore_errors=True)
-        raise NotWritten(f"no checkpoint: {fault}; make room, or another --run-dir, and go on from the last good "
-                         "checkpoint with --resume")
+        raise
 
 
 def _write_shared(partial: Path, manifest: dict, vectors: dict[str, tf.Variable]) -> None:
@@ -100,17 +130,39 @@ def _write_own(partial: Path, rank: int, own: dict, exact: dict, loss_sum: float
 
 def _put_in_place(partial: Path, final: Path, keep: int) -> None:
     sync_folder(partial)
-    if final.exists():  # of the same step, but found damaged, or left by a run with another number of ranks
-        shutil.rmtree(final)
+    if final.exists():  # another run's, or one that could not be used
+        set_aside(final)
     os.replace(partial, final)
     sync_folder(final.parent)
-    for old in checkpoints(final.parent)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    before = [path for path in checkpoints(final.parent) if step_of(path) < step_of(final)]
+    for old in before[keep - 1 :]:
+        going = old.with_name(f"{old.name}.partial")  # a writer that is killed here leaves nothing with a good name
+        with contextlib.suppress(OSError):
+            os.replace(old, going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Give a checkpoint that is of no use to the run another name, and return that; its files stay as they are.
+
+    None where it cannot be moved, or is seen by other ranks only.
+    """
+    aside = (path.with_name(f"unusable-{path.name}{f'-{count}' * (count > 1)}") for count in itertools.count(1))
+    other = next(other for other in aside if not other.exists())
+    try:
+        os.replace(path, other)
+    except OSError:
+        return None
+    return other
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, the newest first."""
-    return sorted((path for path in folder.glob("step-*") if path.suffix != ".partial"), reverse=True)
+    return sorted((path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)), key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def own_prefix(rank: int) -> str:

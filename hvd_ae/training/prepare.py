@@ -150,6 +150,6 @@ def _check_values(prepared: Prepared) -> None:
     seen = f"data={settings.data!r} holds values from {minimum:.6g} to {maximum:.6g}"
     if settings.loss == "bce":
         raise Refused(f"{seen}, but loss='bce' is defined within 0 to 1: rescale the data, or use --loss mse")
-    if ":" not in settings.model and settings.output_activation == "sigmoid":
+    if settings.output_activation == "sigmoid":
         raise Refused(f"{seen}, but a sigmoid output stays within 0 to 1: rescale the data, or use "
                       "--output-activation linear")

@@ -6,8 +6,10 @@ Nothing is pickled: NumPy's own format with `allow_pickle=False`, and JSON.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -23,14 +25,26 @@ def write_vectors(folder: Path, prefix: str, vectors: Mapping[str, np.ndarray | 
     """Write each vector to `PREFIX NAME.npy`, down to the disk, one at a time; each file's SHA-256 by the vector's name."""
     sums = {}
     for name, vector in vectors.items():
-        path = folder / f"{prefix}{name}.npy"
-        with open(path, "wb") as file:
-            np.save(file, np.asarray(vector), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        with open(path, "rb") as file:
-            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        with _to_disk(folder / f"{prefix}{name}.npy") as file:
+            summed = _Summed(file)
+            np.save(summed, np.asarray(vector), allow_pickle=False)
+            sums[name] = summed.digest.hexdigest()
     return sums
+
+
+class _Summed:
+    """A file that is written to, and the SHA-256 of what it was given.
+
+    NumPy writes to it in parts. To a file itself it would write by C's fwrite, and say of a full disk only how many bytes
+    there was room for.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, part: bytes) -> int:
+        self.digest.update(part)
+        return self._file.write(part)
 
 
 def read_vectors(folder: Path, prefix: str, sums: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -59,10 +73,21 @@ def read_vectors(folder: Path, prefix: str, sums: Mapping[str, str]) -> dict[str
 def write_json(path: Path, content: dict) -> None:
     """Write JSON together with its own SHA-256, down to the disk."""
     text = json.dumps({"sha256": _digest(content), "content": content}, indent=1)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with _to_disk(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def _to_disk(path: Path) -> Iterator[BinaryIO]:
+    """A new file, whose content is on the disk when the context ends; an OSError in it names the file."""
+    try:
+        with open(path, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def read_json(path: Path) -> dict:

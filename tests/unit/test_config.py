@@ -12,6 +12,7 @@ from hvd_ae import config
 from hvd_ae.averaging import WAYS
 from hvd_ae.cli import COMMANDS, _parse, main
 from hvd_ae.config import WAY_SETTINGS, TrainSettings, flags_from_toml, to_toml
+from hvd_ae.data.download import NAMES
 from hvd_ae.errors import Refused
 from hvd_ae.models.autoencoders import WIDTHS
 from hvd_ae.models.optimizers import OPTIMIZERS
@@ -42,6 +43,11 @@ from hvd_ae.models.optimizers import OPTIMIZERS
     ({"seed": 2**32}, "seed=4294967296 must be below 2**32"),
     ({"seed": -1}, "seed=-1 must be at least 0"),
     ({"checkpoint_every": -1}, "checkpoint_every=-1 must be at least 0"),
+    ({"resume": True}, "resume=True has no effect without run_dir"),
+    ({"validation_split": 0.2}, "validation_split=0.2 has no effect with data='digits', which brings its own"),
+    ({"data": "synthetic:90x4", "validation_split": 0.2}, "validation_split=0.2 has no effect with data='synthetic:90x4'"),
+    ({"data": "a.npy", "validation_data": "b.npy", "validation_split": 0.2}, "has no effect with validation_data='b.npy'"),
+    ({"model": "my.models:build", "output_activation": "linear"}, "output_activation='linear' has no effect with model='my."),
     ({"averaging": "gossip", "graph": "star"}, "graph='star' is not known: use one of ring, exponential, complete"),
 ])
 def test_what_cannot_be_is_refused_in_a_sentence(changes, sentence):
@@ -105,9 +111,22 @@ def test_a_way_fills_in_its_own_defaults_and_no_others():
 
 def test_effective_settings_are_effective_again():
     """A run's config.toml holds effective settings, and must be accepted as they are."""
-    for way in WAYS:
-        once = TrainSettings(averaging=way).effective()
+    for given in (*({"averaging": way} for way in WAYS), {"data": "a.npy"}, {"data": "a.npy", "validation_data": "b.npy"},
+                  {"model": "my.models:build"}):
+        once = TrainSettings(**given).effective()
         assert once.effective() == once
+
+
+def test_a_split_and_a_last_activation_are_filled_in_where_they_have_an_effect():
+    assert TrainSettings(data="mine.npy").effective().validation_split == 0.1
+    for given in ({}, {"data": "mine.npy", "validation_data": "b.npy"}, {"data": "synthetic:10x4"}):
+        assert TrainSettings(**given).effective().validation_split is None
+    assert TrainSettings().effective().output_activation == "sigmoid"
+    assert TrainSettings(model="my.models:build").effective().output_activation is None
+
+
+def test_the_names_that_bring_validation_samples_are_those_that_there_are():
+    assert set(config._NAMED_DATA) == {"digits", *NAMES, "synthetic"}
 
 
 def test_every_way_has_its_file_and_its_settings():

@@ -11,10 +11,10 @@ import pytest
 from hvd_ae.api import train
 from hvd_ae.collectives.engine import Traffic
 from hvd_ae.config import TrainSettings
-from hvd_ae.errors import Refused
+from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs import folder as run_folder
 from hvd_ae.runs.files import write_atomically
-from hvd_ae.runs.folder import RunFolder, as_json, default_run_dir
+from hvd_ae.runs.folder import RunFolder, as_json, default_name, make_default_folder
 from hvd_ae.runs.outcome import draw_pictures, summarise
 from hvd_ae.runs.plots import plot_latent
 from hvd_ae.runs.progress import ProgressDisplay
@@ -37,18 +37,53 @@ def strict(text):
 
 def test_a_folder_that_holds_a_run_is_kept_unless_it_goes_on(tmp_path):
     folder = RunFolder(tmp_path / "a" / "run")
-    folder.create(SETTINGS)
+    with folder.held(resume=False):
+        folder.begin(SETTINGS, step=0)
     assert folder.checkpoints.is_dir() and 'averaging = "gradient"' in folder.config.read_text()
-    with pytest.raises(Refused, match="run' holds a run already: go on with --resume, or use another --run-dir"):
-        folder.create(SETTINGS)
-    folder.create(TrainSettings(resume=True, epochs=77).effective())
+    words = "run' holds a run already: go on with --resume, or use another --run-dir"
+    with pytest.raises(Refused, match=words), folder.held(resume=False):
+        raise AssertionError("held")
+    with folder.held(resume=True):
+        folder.begin(TrainSettings(resume=True, run_dir="run", epochs=77).effective(), step=0)
     assert "epochs = 77" in folder.config.read_text()
+    assert not (folder.path / "lock").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
+    folder = RunFolder(tmp_path / "file" / "run")
     with pytest.raises(Refused, match=r"file/run' cannot be written \(Not a directory\): use another --run-dir"):
-        RunFolder(tmp_path / "file" / "run").create(SETTINGS)
+        folder.held(resume=False).__enter__()
+
+
+def test_a_folder_into_which_nothing_came_is_not_left_behind_and_a_users_own_is(tmp_path):
+    (tmp_path / "own").mkdir()
+    for name in ("own", "new"):
+        with RunFolder(tmp_path / name).held(resume=False):
+            assert (tmp_path / name / "lock").exists()
+    assert os.listdir(tmp_path) == ["own"]
+
+
+def test_nothing_is_written_by_a_job_that_has_lost_its_lock(tmp_path):
+    folder = RunFolder(tmp_path)
+    with folder.held(resume=False):
+        folder.begin(SETTINGS, step=0)
+        folder.append_metrics({"step": 1})
+        (tmp_path / "lock").unlink()
+        before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+        for write in (lambda: folder.begin(SETTINGS, 0), lambda: folder.append_metrics({"step": 2}),
+                      lambda: folder.write_summary({})):
+            with pytest.raises(NotWritten, match="has lost its lock"):
+                write()
+        assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_runs_that_begin_in_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_folder.time, "strftime", lambda form: "20260102-030405")
+    names = [str(make_default_folder(TrainSettings()).path) for _ in range(3)]
+    first = "runs/20260102-030405-digits-deep-gradient"
+    assert names == [first, f"{first}-2", f"{first}-3"] and len(os.listdir("runs")) == 3
 
 
 def test_a_writer_that_dies_leaves_the_old_file_whole(tmp_path, monkeypatch):
@@ -102,7 +137,7 @@ def test_a_summary_adds_up_epochs_and_ends_with_the_last():
 ])
 def test_a_run_without_a_folder_gets_one_named_by_what_it_is(data, model, name, monkeypatch):
     monkeypatch.setattr(run_folder.time, "strftime", lambda form: "20260102-030405")
-    assert default_run_dir(TrainSettings(data=data, model=model)) == f"runs/20260102-030405-{name}"
+    assert default_name(TrainSettings(data=data, model=model)) == f"runs/20260102-030405-{name}"
 
 
 def test_a_line_an_epoch_where_there_is_no_terminal(capsys):

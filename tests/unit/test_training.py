@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hvd_ae.config import TrainSettings
 from hvd_ae.data.batches import Chunk
 from hvd_ae.runs.folder import RunFolder
 from hvd_ae.training.pace import Clock, call_ends
@@ -137,5 +138,7 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
     with open(folder.metrics, "a") as file:
         file.write('{"epoch": 4, "st')
     assert [row["epoch"] for row in folder.read_metrics()] == [1, 2, 3]
-    folder.keep_metrics_until(20)
+    folder.begin(TrainSettings().effective(), step=20, rows=[{"epoch": 2, "step": 20}])
     assert [row["step"] for row in folder.read_metrics()] == [10, 20]
+    folder.begin(TrainSettings().effective(), step=40, rows=[{"epoch": 4, "step": 40}])  # which a checkpoint has kept
+    assert [row["step"] for row in folder.read_metrics()] == [10, 20, 40]
