@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.contest import alternate, slowest
 from benchmarks.rows import spread
-from hvd_ae.importing import import_tensorflow
+from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
 _PATTERN = 7  # numbers differ by place, so that a sum of the wrong places is wrong; all are exact in float32
 
@@ -17,12 +17,12 @@ def main(rounds: int, *sizes: int) -> None:
     import_tensorflow()
     from mpi4py import MPI
 
-    from hvd_ae.collectives.mpi import MPIEngine
+    from hvd_ae.collectives.mpi import MPICommunicator
     from hvd_ae.collectives.start import start
 
     try:
         horovod = start("horovod")
-        engines = {"horovod": horovod, "mpi": MPIEngine(horovod.world)}
+        engines = {"horovod": horovod, "mpi": MPICommunicator(horovod.world)}
     except ValueError:  # Horovod is not installed here
         engines = {"mpi": start("mpi")}
     engine = engines["mpi"]

@@ -41,14 +41,14 @@ def alternate(contestants: Mapping[Hashable, Callable[[], float]], rounds: int,
     return outcomes
 
 
-def slowest(collectives, run: Callable[[], object]) -> float:
+def slowest(comm, run: Callable[[], object]) -> float:
     """Seconds from a barrier to the end of `run` on the slowest rank, the same on all; every rank calls it.
 
     Args:
         collectives: an engine of hvd_ae, or anything with its `barrier` and `maximum`.
     """
-    collectives.barrier()
+    comm.barrier()
     started = time.perf_counter()
     run()
     own = np.array([time.perf_counter() - started])
-    return float(np.asarray(collectives.maximum(own))[0])
+    return float(np.asarray(comm.maximum(own))[0])

@@ -6,7 +6,7 @@ import numpy as np
 
 from hvd_ae.data.sources import load
 from hvd_ae.errors import Refused
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 _MADE_UP = "synthetic:60000x784"
 

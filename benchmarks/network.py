@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks import jobs, link, rows, ways
+from benchmarks import jobs, link, rows, strategies
 from benchmarks.allreduce import DEEP
 from benchmarks.contest import alternate
 from benchmarks.data import data_name, epochs_of
@@ -19,7 +19,7 @@ _BARE = "MPI_Allreduce"
 class Network:
     """What to measure."""
 
-    ways: str = ("none,gradient,gradient K=4,gradient:fp16,sharded@mpi,parameter H=4,parameter H=16,parameter H=64,"
+    strategies: str = ("none,gradient,gradient K=4,gradient:fp16,sharded@mpi,parameter H=4,parameter H=16,parameter H=64,"
                  "parameter H=64@mpi,overlapped H=64@mpi")
     """Ways of averaging, with commas between them, each with its compression, buckets (K) or period (H) where it has one, and
     with @ENGINE where it is not to be the default."""
@@ -39,7 +39,7 @@ class Network:
 
 def main(settings: Network) -> int:
     """Build the hosts, let the ways take turns on each link, take the hosts down."""
-    names = {speed: list(ways.names(settings.ways)) for speed in _RATES}
+    names = {speed: list(strategies.names(settings.strategies)) for speed in _RATES}
     if settings.short:
         names = {"unlimited": ["parameter H=64@mpi"], "1 Gbit/s": ["none", "gradient", "gradient K=4"],
                  "100 Mbit/s": ["parameter H=64@mpi", "overlapped H=64@mpi"]}
@@ -53,7 +53,7 @@ def main(settings: Network) -> int:
             print(f"network: {failure}")
             found += [{"link": speed, "way": name, "reason": str(failure), **_NOTHING, **rows.spread([])}
                       for speed in _RATES for name in names[speed]]
-    found += [_quality(way, data, epochs) for way in ("gradient", "parameter H=64", "overlapped H=64")
+    found += [_quality(strategy, data, epochs) for strategy in ("gradient", "parameter H=64", "overlapped H=64")
               if epochs]
     rows.append("network", found, {**asdict(settings), "steps": steps, "rounds": rounds, "epochs": epochs}, settings.results)
     return 0
@@ -83,30 +83,30 @@ def _bare(hosts: link.Link, speed: str) -> float:
     return seconds
 
 
-def _turn(hosts: link.Link, speed: str, way: str, folder: Path, steps: int, extra: dict) -> float:
+def _turn(hosts: link.Link, speed: str, strategy: str, folder: Path, steps: int, extra: dict) -> float:
     """Samples per second of both ranks; what else the last turn showed goes into `extra`."""
     hosts.hold(_RATES[speed])
-    if speed == "100 Mbit/s" and way != "none" and ways.period(way) == 1:
+    if speed == "100 Mbit/s" and strategy != "none" and strategies.period(strategy) == 1:
         steps //= 4
-    elif way.startswith("overlapped"):
+    elif strategy.startswith("overlapped"):
         steps *= 4
-    data = epochs_of(_BATCH * 2 * ways.steps_for(way, steps), folder)
-    trained = jobs.train(2, *data, "--model", "deep", "--batch-size", _BATCH, "--threads", 1, *ways.flags(way),
+    data = epochs_of(_BATCH * 2 * strategies.steps_for(strategy, steps), folder)
+    trained = jobs.train(2, *data, "--model", "deep", "--batch-size", _BATCH, "--threads", 1, *strategies.flags(strategy),
                          launch=hosts.mpirun, **link.ENVIRONMENT)
-    extra[speed, way] = {"communication_share": trained.communication_share,
+    extra[speed, strategy] = {"communication_share": trained.communication_share,
                          "bytes_sent_per_step": trained.bytes_sent_per_step}
-    print(f"{speed:<11} {way:<15} {trained.rate:>9,.0f} samples/s, {trained.communication_share:.0%} communicating",
+    print(f"{speed:<11} {strategy:<15} {trained.rate:>9,.0f} samples/s, {trained.communication_share:.0%} communicating",
           flush=True)
     return trained.rate
 
 
-def _quality(way: str, data: str, epochs: int) -> dict:
+def _quality(strategy: str, data: str, epochs: int) -> dict:
     """The validation error at the end of a training, without the link."""
-    row = {"link": None, "way": way, "data": data, **_NOTHING, "epochs": epochs, **rows.spread([]), "reason": None}
+    row = {"link": None, "way": strategy, "data": data, **_NOTHING, "epochs": epochs, **rows.spread([]), "reason": None}
     try:
-        trained = jobs.train(2, "--data", data, "--model", "deep", "--epochs", epochs, *ways.flags(way))
+        trained = jobs.train(2, "--data", data, "--model", "deep", "--epochs", epochs, *strategies.flags(strategy))
         row["val_mse"] = trained.summary["val_mse"]
     except jobs.JobFailed as failure:
         row["reason"] = str(failure)
-    print(f"{way}: val_mse {row['val_mse']} after {epochs} epochs", flush=True)
+    print(f"{strategy}: val_mse {row['val_mse']} after {epochs} epochs", flush=True)
     return row

@@ -23,7 +23,7 @@ class P1B1:
     """Number of ranks."""
     engines: str = "horovod,mpi"
     """Collectives, with commas between them."""
-    ways: str = "gradient,sharded"
+    strategies: str = "gradient,sharded"
     """Ways of averaging, with commas between them; Adam is the optimizer."""
     short: bool = False
     """Horovod only, one epoch of two steps."""
@@ -50,10 +50,10 @@ def main(settings: P1B1) -> int:
     measured = []
     for engine in ("horovod",) if settings.short else settings.engines.split(","):
         little, _, why = _peak(settings, engine, "gradient", _LITTLE)
-        for way in settings.ways.split(","):
-            peak, seconds, reason = _peak(settings, engine, way, _MODEL) if little else (None, None, why)
+        for strategy in settings.strategies.split(","):
+            peak, seconds, reason = _peak(settings, engine, strategy, _MODEL) if little else (None, None, why)
             vectors = (peak - little) / vector_bytes() if peak else None
-            measured.append({"way": way, "engine": engine, "ranks": settings.ranks, "reason": reason,
+            measured.append({"way": strategy, "engine": engine, "ranks": settings.ranks, "reason": reason,
                              "vector_bytes": vector_bytes(), "little": little,
                              "peak": peak, "vectors": vectors, "seconds_per_step": seconds})
             print(json.dumps(measured[-1]), flush=True)
@@ -61,13 +61,13 @@ def main(settings: P1B1) -> int:
     return 0
 
 
-def _peak(settings: P1B1, engine: str, way: str, model: str) -> tuple[int | None, float | None, str | None]:
+def _peak(settings: P1B1, engine: str, strategy: str, model: str) -> tuple[int | None, float | None, str | None]:
     """Bytes and seconds a step, or None and why not."""
     ranks, epochs = settings.ranks, 1 if settings.short else 2
     try:
         if model == _MODEL:
             jobs.refuse_what_does_not_fit(ranks * (1e9 + 6.5 * vector_bytes()))
-        trained = jobs.train(ranks, "--data", f"synthetic:{_ROWS}x{_FEATURES}", "--model", model, "--averaging", way,
+        trained = jobs.train(ranks, "--data", f"synthetic:{_ROWS}x{_FEATURES}", "--model", model, "--averaging", strategy,
                              "--collectives", engine, "--batch-size", 18, "--epochs", epochs, timeout=1200)
     except jobs.JobFailed as failure:
         return None, None, str(failure)

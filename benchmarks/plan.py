@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks import jobs, link, rows, ways
+from benchmarks import jobs, link, rows, strategies
 from benchmarks.contest import alternate
 from benchmarks.data import epochs_of
 
@@ -23,9 +23,9 @@ class Plan:
 
     ranks: str = "2,3,4"
     """On this machine, with commas between them."""
-    ways: str = "none,gradient,sharded,parameter H=4"
+    strategies: str = "none,gradient,sharded,parameter H=4"
     """Ways of averaging, with commas between them, each with its period (H) where it has one."""
-    collectives: str = "horovod"
+    comm: str = "horovod"
     steps: int = 48
     """Of each of two epochs of a turn, rounded up to whole periods."""
     rounds: int = 2
@@ -50,7 +50,7 @@ class Place:
 
 def main(settings: Plan) -> int:
     """In every place: measure and predict, then train."""
-    names = ["gradient", "parameter H=4"] if settings.short else list(ways.names(settings.ways))
+    names = ["gradient", "parameter H=4"] if settings.short else list(strategies.names(settings.strategies))
     ranks = [2] if settings.short else [int(each) for each in settings.ranks.split(",")]
     rounds = 1 if settings.short else settings.rounds
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -70,10 +70,10 @@ def main(settings: Plan) -> int:
 def _in_turn(places: list[Place], names: list[str], folder: Path, settings: Plan, rounds: int) -> list[dict]:
     """Predictions first; then all trainings take turns."""
     predicted = {place.name: _predictions(place, names, folder, settings, places[0]) for place in places}
-    turns = {(place.name, way): partial(_train, place, way, folder, settings) for place in places for way in names}
+    turns = {(place.name, strategy): partial(_train, place, strategy, folder, settings) for place in places for strategy in names}
     outcomes = alternate(turns, rounds)
-    return [{"place": place, "way": way, "reason": outcome.reason, **predicted[place].get(way, {}),
-             **rows.spread(outcome.values)} for (place, way), outcome in outcomes.items()]
+    return [{"place": place, "way": strategy, "reason": outcome.reason, **predicted[place].get(strategy, {}),
+             **rows.spread(outcome.values)} for (place, strategy), outcome in outcomes.items()]
 
 
 def _predictions(place: Place, names: list[str], folder: Path, settings: Plan, first: Place) -> dict[str, dict]:
@@ -82,24 +82,24 @@ def _predictions(place: Place, names: list[str], folder: Path, settings: Plan, f
     place.prepare()
     here, there = folder / place.name, folder / first.name / "plan-measured.json"
     found = _plan(place, names, folder, here, settings)
-    rates = {way: {"predicted": rate, "from_elsewhere": None} for way, rate in found.items()}
+    rates = {strategy: {"predicted": rate, "from_elsewhere": None} for strategy, rate in found.items()}
     if place.bits_per_second and there.exists():
         known = ("--measured", there, "--ranks-per-node", 1, "--link-latency", _LATENCY,
                  "--link-bandwidth", _ETHERNET * place.bits_per_second / 8)
         given = _plan(Place("", 1), names, folder, folder / f"{place.name}-given", settings, *known, ranks=place.ranks)
-        for way, rate in given.items():
-            rates[way]["from_elsewhere"] = rate
+        for strategy, rate in given.items():
+            rates[strategy]["from_elsewhere"] = rate
     return rates
 
 
 def _plan(place: Place, names: list[str], folder: Path, output: Path, settings: Plan, *more, ranks: int | None = None) -> dict:
     """`hvd-ae plan` in this place: samples per second by way; nothing where it failed, which is said."""
     kinds = list(dict.fromkeys(name.partition(" H=")[0] for name in names))
-    periods = sorted({ways.period(name) for name in names})
+    periods = sorted({strategies.period(name) for name in names})
     ranks = ranks or place.ranks
     data = epochs_of(_BATCH * ranks * settings.steps, folder)[1]
     command = [jobs.HVD_AE, "plan", "--data", data, "--model", "deep", "--batch-size", _BATCH, "--output", output,
-               "--collectives", settings.collectives, "--threads", 1, "--ranks", ranks, "--ways", ",".join(kinds),
+               "--collectives", settings.collectives, "--threads", 1, "--ranks", ranks, "--averaging", ",".join(kinds),
                "--sync-every", ",".join(map(str, periods)), *more]
     try:
         jobs.run(place.launch(place.ranks, *map(str, command)), timeout=300, **dict(place.environment))
@@ -111,10 +111,10 @@ def _plan(place: Place, names: list[str], folder: Path, output: Path, settings: 
     return {name: by_name[name]["samples_per_second"] for name in names}
 
 
-def _train(place: Place, way: str, folder: Path, settings: Plan) -> float:
+def _train(place: Place, strategy: str, folder: Path, settings: Plan) -> float:
     place.prepare()
-    data = epochs_of(_BATCH * place.ranks * ways.steps_for(way, settings.steps), folder)
+    data = epochs_of(_BATCH * place.ranks * strategies.steps_for(strategy, settings.steps), folder)
     trained = jobs.train(place.ranks, *data, "--model", "deep", "--batch-size", _BATCH, "--threads", 1, "--collectives",
-                         settings.collectives, *ways.flags(way), launch=place.launch, **dict(place.environment))
-    print(f"{place.name:<11} {way:<15} {trained.rate:>9,.0f} samples/s", flush=True)
+                         settings.collectives, *strategies.flags(strategy), launch=place.launch, **dict(place.environment))
+    print(f"{place.name:<11} {strategy:<15} {trained.rate:>9,.0f} samples/s", flush=True)
     return trained.rate

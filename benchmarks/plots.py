@@ -46,10 +46,10 @@ def allreduce(axes: Axes, rows: list[dict]) -> None:
 
 def scaling(axes: Axes, rows: list[dict]) -> None:
     weak = [row for row in rows if row["kind"] == "weak" and row["median"] is not None]
-    for way in dict.fromkeys(row["way"] for row in weak):
-        own = sorted((row for row in weak if row["way"] == way), key=lambda row: row["ranks"])
+    for strategy in dict.fromkeys(row["way"] for row in weak):
+        own = sorted((row for row in weak if row["way"] == strategy), key=lambda row: row["ranks"])
         axes.errorbar([row["ranks"] for row in own], [row["median"] for row in own], _errors(own), marker="o", capsize=3,
-                      label=way)
+                      label=strategy)
     ones = [row["median"] for row in weak if row["ranks"] == 1]
     ranks = sorted({row["ranks"] for row in weak})
     if ones and ranks:
@@ -65,12 +65,12 @@ def scaling(axes: Axes, rows: list[dict]) -> None:
 def network(axes: Axes, rows: list[dict]) -> None:
     links = list(dict.fromkeys(row["link"] for row in rows if row["link"]))
     measured = [row for row in rows if row["link"] and row["median"] is not None and row["way"] != "MPI_Allreduce"]
-    ways = list(dict.fromkeys(row["way"] for row in measured))
-    width = 0.8 / max(1, len(ways))
-    for number, way in enumerate(ways):
-        own = [row for row in measured if row["way"] == way]
+    strategies = list(dict.fromkeys(row["way"] for row in measured))
+    width = 0.8 / max(1, len(strategies))
+    for number, strategy in enumerate(strategies):
+        own = [row for row in measured if row["way"] == strategy]
         axes.bar([links.index(row["link"]) + number * width for row in own], [row["median"] for row in own], width,
-                 yerr=_errors(own), capsize=2, label=way)
+                 yerr=_errors(own), capsize=2, label=strategy)
     axes.set_xticks([place + 0.4 - width / 2 for place in range(len(links))], links)
     axes.legend(fontsize=8, loc="upper center", ncols=4)
     axes.set_ylim(top=1.3 * max((row["high"] for row in measured), default=1.0))  # room for the legend

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks import jobs, rows, ways
+from benchmarks import jobs, rows, strategies
 from benchmarks.contest import alternate
 from benchmarks.data import epochs_of
 
@@ -17,7 +17,7 @@ class Scaling:
 
     ranks: str = "1,2,4"
     """Numbers of ranks, with commas between them; more than there are cores share them."""
-    ways: str = "gradient,sharded@mpi,parameter H=16,parameter H=64,none"
+    strategies: str = "gradient,sharded@mpi,parameter H=16,parameter H=64,none"
     """Ways of averaging, with commas between them, each with its period (H) where it has one, and with @ENGINE where it is
     not to be the default."""
     batch_size: int = 128
@@ -37,7 +37,7 @@ class Point:
     """One job; a rank has one core where there are enough."""
 
     kind: str  # weak or strong
-    way: str
+    strategy: str
     ranks: int
     batch_size: int  # of each rank
     cores: int  # that the whole job may use
@@ -62,11 +62,11 @@ def points(settings: Scaling) -> list[Point]:
     cores = len(os.sched_getaffinity(0))
     batch, total = settings.batch_size, 2 * settings.batch_size
     if settings.short:
-        return [Point("weak", way, ranks, batch, min(ranks, cores), 1)
-                for way in ("sharded@mpi", "parameter H=16") for ranks in (1, 2)]
+        return [Point("weak", strategy, ranks, batch, min(ranks, cores), 1)
+                for strategy in ("sharded@mpi", "parameter H=16") for ranks in (1, 2)]
     ranks = [int(text) for text in settings.ranks.split(",")]
-    found = [Point("weak", way, each, batch, min(each, cores), 1) for way in ways.names(settings.ways) for each in ranks]
-    found += [Point("strong", way, each, total // each, cores, 1) for way in ("gradient", "sharded@mpi") for each in ranks]
+    found = [Point("weak", strategy, each, batch, min(each, cores), 1) for strategy in strategies.names(settings.strategies) for each in ranks]
+    found += [Point("strong", strategy, each, total // each, cores, 1) for strategy in ("gradient", "sharded@mpi") for each in ranks]
     return [*found, Point("strong", "gradient", 1, total, cores, cores)]
 
 
@@ -75,16 +75,16 @@ _NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "peak_byte
 
 def _turn(point: Point, folder: Path, steps: int, extra: dict) -> float:
     """Samples per second over all ranks; what else the last turn showed goes into `extra`."""
-    way = point.way if point.ranks > 1 else point.way.partition("@")[0]  # one rank by itself needs no engine
-    data = epochs_of(point.batch_size * point.ranks * ways.steps_for(point.way, steps), folder)
+    strategy = point.strategy if point.ranks > 1 else point.strategy.partition("@")[0]  # one rank by itself needs no engine
+    data = epochs_of(point.batch_size * point.ranks * strategies.steps_for(point.strategy, steps), folder)
     trained = jobs.train(point.ranks, *data, "--model", "deep", "--batch-size", point.batch_size, "--threads", point.threads,
-                         *ways.flags(way), cores=point.cores)
+                         *strategies.flags(strategy), cores=point.cores)
     extra[str(point)] = {
         "communication_share": trained.communication_share,
         "bytes_sent_per_step": trained.bytes_sent_per_step,
         "peak_bytes": max((seen["peak"] for seen in trained.memory.values()), default=None),
         "engine": trained.summary["collectives"],
     }
-    print(f"{point.kind:<6} {point.way:<15} {point.ranks} x {point.batch_size:<4} {point.threads} threads "
+    print(f"{point.kind:<6} {point.strategy:<15} {point.ranks} x {point.batch_size:<4} {point.threads} threads "
           f"{trained.rate:>9,.0f} samples/s", flush=True)
     return trained.rate

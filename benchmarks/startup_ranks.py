@@ -9,23 +9,23 @@ import numpy as np
 
 def main(began: float) -> None:
     """`began`: when the command was given, in seconds since 1970."""
-    from hvd_ae.importing import import_tensorflow
+    from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
     started = time.perf_counter()
     import_tensorflow()
     import_seconds = time.perf_counter() - started
 
     import hvd_ae
+    from hvd_ae.training.cursor import Cursor
     from hvd_ae.training.loop import Loop
-    from hvd_ae.training.position import Position
-    from hvd_ae.training.prepare import prepare
+    from hvd_ae.training.session import prepare
 
-    collectives = hvd_ae.start()
-    prepared = prepare(hvd_ae.TrainSettings(steps=1).effective(), collectives)
-    next(Loop(prepared, Position()).run())
+    comm = hvd_ae.start()
+    session = prepare(hvd_ae.TrainSettings(steps=1).resolved(), comm)
+    next(Loop(session, Cursor()).run())
     first_step_seconds = time.time() - began
-    slowest = collectives.maximum(np.array([import_seconds, first_step_seconds])).numpy().tolist()
-    if collectives.world.is_root:
+    slowest = comm.maximum(np.array([import_seconds, first_step_seconds])).numpy().tolist()
+    if comm.world.is_root:
         print("ROW", json.dumps(dict(zip(("import_seconds", "first_step_seconds"), slowest))), flush=True)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.contest import alternate, slowest
 from benchmarks.rows import spread
-from hvd_ae.importing import import_tensorflow
+from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
 _STEPS = 50  # in a turn of a part: as many as training takes in one call into the graph
 _FEW = 10  # of what takes longer than a step
@@ -21,48 +21,48 @@ def main(engine: str, data: str, batch_size: int, rounds: int) -> None:
     import_tensorflow()
     from hvd_ae.collectives.start import start
     from hvd_ae.config import TrainSettings
-    from hvd_ae.training.prepare import load_on_all, prepare
+    from hvd_ae.training.session import load_on_all, prepare
 
-    collectives = start(engine)
-    settings = {way: TrainSettings(data=data, model="deep", batch_size=batch_size, epochs=rounds + 2, averaging=way, **more,
-                                   collectives=engine).effective() for way, more in _WAYS.items()}
-    source = load_on_all(settings["gradient"], collectives)
-    prepared = {way: prepare(each, collectives, source) for way, each in settings.items()}
-    contestants = {f"training, {way}": _epochs(each) for way, each in prepared.items()}
-    parts = _parts(prepared["gradient"], prepared["sharded"])
-    contestants |= {name: partial(_each, collectives, run, times) for name, (run, times) in parts.items()}
+    comm = start(engine)
+    settings = {strategy: TrainSettings(data=data, model="deep", batch_size=batch_size, epochs=rounds + 2, averaging=strategy, **more,
+                                   comm=engine).resolved() for strategy, more in _WAYS.items()}
+    source = load_on_all(settings["gradient"], comm)
+    session = {strategy: prepare(each, comm, source) for strategy, each in settings.items()}
+    contestants = {f"training, {strategy}": _epochs(each) for strategy, each in session.items()}
+    parts = _parts(session["gradient"], session["sharded"])
+    contestants |= {name: partial(_each, comm, run, times) for name, (run, times) in parts.items()}
     for each in contestants.values():  # the first turn traces
         each()
     outcomes = alternate(contestants, rounds)
-    for name, outcome in outcomes.items() if collectives.world.is_root else ():
+    for name, outcome in outcomes.items() if comm.world.is_root else ():
         print("ROW", json.dumps({"part": name, "engine": engine, "reason": outcome.reason,
-                                 "parameters": prepared["gradient"].replica.flat.layout.size,
+                                 "parameters": session["gradient"].replica.flat.layout.size,
                                  "matrix": _MATRIX, "copied_bytes": _COPIED, **spread(outcome.values)}), flush=True)
 
 
-def _epochs(prepared):
+def _epochs(session):
     """Seconds a step of the next epoch, as the run's own report has them: the slowest rank, input and proofs included."""
+    from hvd_ae.training.cursor import Cursor
     from hvd_ae.training.loop import Loop
-    from hvd_ae.training.position import Position
 
-    progress = Loop(prepared, Position()).run()
+    progress = Loop(session, Cursor()).run()
 
     def epoch() -> float:
         report = next(each.report for each in progress if each.report)
-        return report.timed_seconds / (report.timed_samples / (prepared.settings.batch_size * prepared.trainers.size))
+        return report.timed_seconds / (report.timed_samples / (session.settings.batch_size * session.trainers.size))
 
     return epoch
 
 
-def _each(collectives, run, times: int) -> float:
-    return slowest(collectives, run) / times
+def _each(comm, run, times: int) -> float:
+    return slowest(comm, run) / times
 
 
 def _parts(gradient, sharded) -> dict:
     """Functions that do one part of a step on all ranks at once, and how often in a call."""
     import tensorflow as tf
 
-    collectives, replica, of_part = gradient.collectives, gradient.replica, sharded.replica
+    comm, replica, of_part = gradient.comm, gradient.replica, sharded.replica
     vector = tf.random.stateless_uniform(replica.vector.shape, [0, 0], -1e-3, 1e-3)
     own = vector[of_part.part[0] : sum(of_part.part)]
     tall = np.ones(_COPIED, np.uint8)
@@ -72,9 +72,9 @@ def _parts(gradient, sharded) -> dict:
         "forward and backward": (_forward_and_backward(gradient), _STEPS),
         "update": (_repeated(lambda: replica.update(vector)), _STEPS),
         "update, this rank's part": (_repeated(lambda: of_part.update(own)), _STEPS),
-        "all-reduce": (_repeated(lambda: collectives.sum(vector)), _STEPS),
-        "reduce-scatter, all-gather": (_repeated(lambda: collectives.all_gather(collectives.reduce_scatter(vector))), _STEPS),
-        "MPI_Allreduce": (partial(_bare, collectives, vector.numpy()), _STEPS),
+        "all-reduce": (_repeated(lambda: comm.sum(vector)), _STEPS),
+        "reduce-scatter, all-gather": (_repeated(lambda: comm.all_gather(comm.reduce_scatter(vector))), _STEPS),
+        "MPI_Allreduce": (partial(_bare, comm, vector.numpy()), _STEPS),
         "matrix product": (_product(), _FEW),
         "memory copy": (lambda: [np.copyto(target, tall) for _ in range(_STEPS)], _STEPS),
     }
@@ -108,25 +108,25 @@ def _product():
     return run
 
 
-def _read(prepared) -> None:
-    from hvd_ae.data.batches import chunks
+def _read(session) -> None:
+    from hvd_ae.data.batches import super_batches
 
-    plan = prepared.plan(0)
-    with chunks(prepared.source.train, plan, 0, [min(_STEPS, len(plan.my_rows))]) as feed:
+    plan = session.plan(0)
+    with super_batches(session.source.train, plan, 0, [min(_STEPS, len(plan.batch_sizes))]) as feed:
         next(feed)
 
 
-def _forward_and_backward(prepared):
+def _forward_and_backward(session):
     """Gradients of consecutive batches and nothing else: what no way of training can do without."""
     import tensorflow as tf
 
-    from hvd_ae.data.batches import chunks
+    from hvd_ae.data.batches import super_batches
     from hvd_ae.models.replica import Batch
 
-    train, replica = prepared.source.train, prepared.replica
-    with chunks(train, prepared.plan(0), 0, [_STEPS]) as feed:
-        chunk = next(feed)
-    inputs, rows = tf.constant(chunk.inputs), tf.constant(chunk.my_rows)
+    train, replica = session.source.train, session.replica
+    with super_batches(train, session.plan(0), 0, [_STEPS]) as feed:
+        super_batch = next(feed)
+    inputs, rows = tf.constant(super_batch.inputs), tf.constant(super_batch.batch_sizes)
 
     @tf.function
     def run():
@@ -142,12 +142,12 @@ def _forward_and_backward(prepared):
     return run
 
 
-def _bare(collectives, vector: np.ndarray) -> None:
+def _bare(comm, vector: np.ndarray) -> None:
     from mpi4py import MPI
 
     total = np.empty_like(vector)
     for _ in range(_STEPS):
-        collectives.communicator.Allreduce(vector, total, MPI.SUM)
+        comm.communicator.Allreduce(vector, total, MPI.SUM)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def scaling(rows: list[dict]) -> Table:
 def network(rows: list[dict]) -> Table:
     table = [["link", "way", "samples/s", "quartiles", "of unlimited", "communicating", "MB sent a step", "val_mse"]]
     for row in rows:
-        unlimited = median(rows, link="unlimited", way=row["way"])
+        unlimited = median(rows, link="unlimited", strategy=row["way"])
         if row["way"] == "MPI_Allreduce":
             bits = row["bits_per_second"]
             share = over(8 * DEEP, bits * row["median"]) if bits and row["median"] else None

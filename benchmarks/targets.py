@@ -118,10 +118,10 @@ def over_floor(rows: list[dict]) -> float | None:
     return over(min(seconds["floor"], default=None), min(seconds["step"], default=None))
 
 
-def weak_efficiency(*ways: str) -> Callable[[list[dict]], float | None]:
+def weak_efficiency(*strategies: str) -> Callable[[list[dict]], float | None]:
     """Speed of two ranks over twice that of one, each with the fastest of these ways."""
     def efficiency(rows: list[dict]) -> float | None:
-        one, two = (most(median(rows, kind="weak", way=way, ranks=ranks) for way in ways) for ranks in (1, 2))
+        one, two = (most(median(rows, kind="weak", strategy=strategy, ranks=ranks) for strategy in strategies) for ranks in (1, 2))
         return over(two, 2 * one if one else None)
 
     return efficiency
@@ -138,12 +138,12 @@ def engine_over_mpi(rows: list[dict]) -> float | None:
     return over(most(times), median(rows, bytes=DEEP, contestant="MPI"))
 
 
-def slow_link(way: str) -> Callable[[list[dict]], float | None]:
+def slow_link(strategy: str) -> Callable[[list[dict]], float | None]:
     """Its speed on the slow link over that of `parameter` without it, each with the engine that is faster."""
-    def fastest(rows: list[dict], link: str, way: str) -> float | None:
-        return most(median(rows, link=link, way=name) for name in (way, f"{way}@mpi"))
+    def fastest(rows: list[dict], link: str, strategy: str) -> float | None:
+        return most(median(rows, link=link, strategy=name) for name in (strategy, f"{strategy}@mpi"))
 
-    return lambda rows: over(fastest(rows, "100 Mbit/s", way), fastest(rows, "unlimited", "parameter H=64"))
+    return lambda rows: over(fastest(rows, "100 Mbit/s", strategy), fastest(rows, "unlimited", "parameter H=64"))
 
 
 def hidden(rows: list[dict]) -> float | None:
@@ -151,18 +151,18 @@ def hidden(rows: list[dict]) -> float | None:
 
     Communication is what `gradient` takes more than `none`, the backward pass two thirds of a step of `none`.
     """
-    def seconds(*ways: str) -> float | None:
-        return over(1.0, most(median(rows, link="1 Gbit/s", way=way) for way in ways))
+    def seconds(*strategies: str) -> float | None:
+        return over(1.0, most(median(rows, link="1 Gbit/s", strategy=strategy) for strategy in strategies))
 
     alone, whole, cut = seconds("none"), seconds("gradient"), seconds("gradient K=2", "gradient K=4")
     return over(whole - cut, min(whole - alone, 2 / 3 * alone)) if alone and whole and cut else None
 
 
-def cost_in_error(way: str) -> Callable[[list[dict]], float | None]:
+def cost_in_error(strategy: str) -> Callable[[list[dict]], float | None]:
     """Its validation error at the end over that of `gradient`."""
     def cost(rows: list[dict]) -> float | None:
         errors = {row["way"]: row["val_mse"] for row in rows if row["link"] is None and row["val_mse"] is not None}
-        return over(errors.get(way), errors.get("gradient"))
+        return over(errors.get(strategy), errors.get("gradient"))
 
     return cost
 
@@ -184,9 +184,9 @@ def mapped_speed(rows: list[dict]) -> float | None:
     return min((ratio for ratio in ratios if ratio is not None), default=None)
 
 
-def vectors(way: str) -> Callable[[list[dict]], float | None]:
+def vectors(strategy: str) -> Callable[[list[dict]], float | None]:
     """With the engine that takes less."""
-    return lambda rows: min((row["vectors"] for row in rows if row["way"] == way and row["ranks"] == 2 and row["vectors"]),
+    return lambda rows: min((row["vectors"] for row in rows if row["way"] == strategy and row["ranks"] == 2 and row["vectors"]),
                             default=None)
 
 

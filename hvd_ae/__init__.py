@@ -1,7 +1,7 @@
 """Autoencoders, or any Keras model, trained on MPI ranks that average one flat vector, proved to be in step."""
 
 from hvd_ae.config import TrainSettings
-from hvd_ae.errors import NotWritten, OutOfStep, Refused, Stopped
+from hvd_ae.errors import NotWritten, OutOfSync, Refused, Stopped
 
 __all__ = ["NotWritten", "OutOfStep", "Refused", "Result", "Stopped", "TrainSettings", "start", "train"]
 
@@ -9,7 +9,7 @@ __all__ = ["NotWritten", "OutOfStep", "Refused", "Result", "Stopped", "TrainSett
 def __getattr__(name: str):
     # TensorFlow takes seconds to import: not before it is needed
     if name in __all__:
-        from hvd_ae.importing import import_tensorflow
+        from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
         import_tensorflow()
     if name in ("train", "Result"):

@@ -12,8 +12,8 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from hvd_ae.config import Collectives, CompareSettings, PlanSettings, TrainSettings, flags_from_toml
 from hvd_ae.errors import Refused
-from hvd_ae.importing import import_tensorflow
-from hvd_ae.world import read_launch
+from hvd_ae.runtime.tensorflow_setup import import_tensorflow
+from hvd_ae.runtime.world import read_launch
 
 
 def train(settings: OmitArgPrefixes[TrainSettings], config: str | None = None) -> int:
@@ -22,10 +22,10 @@ def train(settings: OmitArgPrefixes[TrainSettings], config: str | None = None) -
     Args:
         config: A TOML file of settings, such as a run's config.toml; flags on the command line override it.
     """
-    from hvd_ae.training.preemption import listening
+    from hvd_ae.runtime.signals import catch_signals
 
-    settings.effective()  # refuses what it can at once, before the seconds in which TensorFlow is imported
-    with listening():
+    settings.resolved()  # refuses what it can at once, before the seconds in which TensorFlow is imported
+    with catch_signals():
         import hvd_ae
 
         hvd_ae.train(settings)
@@ -66,7 +66,7 @@ def reconstruct(run: Positional[str], data: str, output: str, batch_size: int = 
 def compare(settings: OmitArgPrefixes[CompareSettings]) -> int:
     """Train every way of averaging from the same start in one job; write rows, a table and a picture."""
     import_tensorflow()
-    from hvd_ae.compare import compare as compare_ways
+    from hvd_ae.commands.compare.compare import compare as compare_ways
 
     compare_ways(settings)
     return 0
@@ -83,9 +83,9 @@ def probe(run: Positional[str], epochs: int = 10, batch_size: int = 128, averagi
         averaging: How ranks are kept together, as for `hvd-ae train`.
         sync_every: Steps between averages, where the way has them.
     """
-    settings = TrainSettings(epochs=epochs, batch_size=batch_size, averaging=averaging, sync_every=sync_every).effective()
+    settings = TrainSettings(epochs=epochs, batch_size=batch_size, averaging=averaging, sync_every=sync_every).resolved()
     import_tensorflow()
-    from hvd_ae.probe.probe import probe as probe_run
+    from hvd_ae.commands.probe.probe import probe as probe_run
 
     probe_run(run, settings)
     return 0
@@ -93,13 +93,13 @@ def probe(run: Positional[str], epochs: int = 10, batch_size: int = 128, averagi
 
 def plan(settings: OmitArgPrefixes[PlanSettings]) -> int:
     """Measure a step and the collective here, and predict speed and efficiency on any number of ranks and nodes."""
-    from hvd_ae.plan.plan import plan as make_plan
+    from hvd_ae.commands.plan.plan import plan as make_plan
 
     make_plan(settings, is_root=read_launch(os.environ).rank == 0)
     return 0
 
 
-def doctor(run_dir: str = "runs", json: bool = False, collectives: Collectives | None = None, timeout: float = 60) -> int:
+def doctor(run_dir: str = "runs", json: bool = False, comm: Collectives | None = None, timeout: float = 60) -> int:
     """Look at what a job on these ranks will stand on: launcher, MPI, Horovod, cores, GPUs, network, files; in seconds.
 
     Args:
@@ -108,12 +108,12 @@ def doctor(run_dir: str = "runs", json: bool = False, collectives: Collectives |
         collectives: horovod or mpi [horovod where it is installed].
         timeout: Seconds after which a check that does not end is a fault.
     """
-    from hvd_ae.doctor.doctor import doctor as look
+    from hvd_ae.commands.doctor.doctor import doctor as look
 
-    return look(run_dir, json, collectives, timeout, os.environ)
+    return look(run_dir, json, comm, timeout, os.environ)
 
 
-def verify(ways: str = "gradient,parameter", collectives: Collectives | None = None, report: str = "verify.md") -> int:
+def verify(strategies: str = "gradient,parameter", comm: Collectives | None = None, report: str = "verify.md") -> int:
     """Prove on these ranks that they average right: one large batch, same bytes, exact resume. Keeps a report.
 
     Args:
@@ -122,9 +122,9 @@ def verify(ways: str = "gradient,parameter", collectives: Collectives | None = N
         report: The Markdown file to write, in a folder that all ranks see.
     """
     import_tensorflow()
-    from hvd_ae.verify import verify as verify_laws
+    from hvd_ae.commands.verify import verify as verify_laws
 
-    return verify_laws(ways, collectives, report)
+    return verify_laws(strategies, comm, report)
 
 
 def install_horovod(gpu: bool = False, mpi_home: str | None = None) -> int:
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _parse(arguments)()
     except Exception as error:
-        from hvd_ae.collectives.failure import end_job
+        from hvd_ae.runtime.failure import end_job
 
         return end_job(error)
 

@@ -20,7 +20,7 @@ ServerKind = Literal["sync", "async"]
 Graph = Literal["ring", "exponential", "complete"]
 _CHOICES = {
     "partition": Partition, "loss": Loss, "output_activation": Activation, "precision": Precision, "lr_scaling": Scaling,
-    "slots": Slots, "collectives": Collectives, "compression": Compression, "outer_optimizer": OuterOptimizer,
+    "optimizer_state": Slots, "collectives": Collectives, "compression": Compression, "outer_optimizer": OuterOptimizer,
     "server": ServerKind, "graph": Graph,
 }
 
@@ -34,7 +34,7 @@ _OUTER_DEFAULTS = {
 # Settings that mean something to some ways of averaging only, with each way's defaults. A way that is not named
 # beside a setting refuses it, so that nobody measures a flag without effect.
 # None is a default too: the setting is then left to the way.
-_PERIODIC = {"sync_every": 16, "slots": "keep"}
+_PERIODIC = {"sync_every": 16, "optimizer_state": "keep"}
 _OUTER = {"outer_optimizer": "none", "outer_learning_rate": None, "outer_momentum": None}
 WAY_SETTINGS: dict[str, dict[str, Any]] = {
     "gradient": {"accumulate": 1, "clip_norm": None, "compression": "none", "buckets": 1},
@@ -103,7 +103,7 @@ class TrainSettings:
     sync_every: int | None = None
     """Steps between averages [parameter, overlapped, post-local, hierarchical, adaptive, elastic,
     sequential: 16]."""
-    slots: Slots | None = None
+    optimizer_state: Slots | None = None
     """What an average does to the optimizer's slots [parameter, post-local, hierarchical, adaptive: keep]."""
     accumulate: int | None = None
     """Steps whose gradients are added up before they are averaged [gradient, sharded: 1]."""
@@ -154,12 +154,12 @@ class TrainSettings:
     """Epochs between checkpoints; 0 writes none but the last."""
     keep_checkpoints: int = 2
     """The newest so many; older ones are deleted."""
-    proof_every: int = 100
+    check_every: int = 100
     """Steps between proofs that ranks are in step."""
     stall_timeout: float = 600.0
     """Seconds that a rank may wait for another before the job ends and says for which; 0 waits for ever."""
 
-    def effective(self) -> "TrainSettings":
+    def resolved(self) -> "TrainSettings":
         """These settings, checked, and with the way's and the partition's own defaults filled in.
 
         Raises:
@@ -193,7 +193,7 @@ VARIANTS = {"gradient": "compression", "parameter": "outer_optimizer", "server":
 class CompareSettings:
     """What is the same for all ways, and which ways to compare."""
 
-    ways: str = ",".join([*(way for way in WAY_SETTINGS if way != "none"), "server:async"])
+    strategies: str = ",".join([*(strategy for strategy in WAY_SETTINGS if strategy != "none"), "server:async"])
     """Ways of averaging, with commas between them; one with variants may name one: server:async, gossip:exponential,
     gradient:fp16, parameter:nesterov."""
     sync_every: str = "16"
@@ -233,7 +233,7 @@ class PlanSettings:
     """A plan-measured.json to predict from, instead of measuring."""
     run: str | None = None
     """A finished run's folder: its speed beside the prediction, and nothing else."""
-    ways: str = "gradient,sharded,parameter"
+    strategies: str = "gradient,sharded,parameter"
     """Ways of averaging, with commas between them."""
     sync_every: str = "4,16,64"
     """Periods H, with commas between them."""
@@ -266,7 +266,7 @@ def _check(s: TrainSettings) -> None:
         if getattr(s, name) is not None:
             _one_of(name, getattr(s, name), get_args(choices))
     _one_of("averaging", s.averaging, WAY_SETTINGS)
-    for name in ("batch_size", "epochs", "steps", "sync_every", "keep_checkpoints", "proof_every", "threads", "accumulate",
+    for name in ("batch_size", "epochs", "steps", "sync_every", "keep_checkpoints", "check_every", "threads", "accumulate",
                  "ranks_per_node", "min_sync_every", "max_sync_every", "aggregate", "buckets"):
         _at_least(name, getattr(s, name), 1)
     for name in ("checkpoint_every", "warmup_epochs", "seed", "outer_momentum", "local_after", "stall_timeout"):
@@ -310,7 +310,7 @@ def _refuse_without_effect(s: TrainSettings) -> None:
     for name in sorted(way_settings - WAY_SETTINGS[s.averaging].keys()):
         value = getattr(s, name)
         if value is not None:
-            takers = [repr(way) for way, settings in WAY_SETTINGS.items() if name in settings]
+            takers = [repr(strategy) for strategy, settings in WAY_SETTINGS.items() if name in settings]
             raise Refused(f"{name}={value} has no effect with averaging={s.averaging!r}: drop it, or use averaging="
                           + " or ".join(takers))
 

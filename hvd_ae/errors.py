@@ -5,25 +5,25 @@ class Refused(ValueError):
     """The user's input was refused: the message names the value, the rule and the way out. Exit status 2."""
 
     exit_status = 2
-    agreed = False  # whether every rank raises the same: then all end in good order, and only the root says why
+    raised_on_all_ranks = False  # whether every rank raises the same: then all end in good order, and only the root says why
 
 
-class OutOfStep(RuntimeError):
+class OutOfSync(RuntimeError):
     """Ranks that should hold the same bytes do not; the message names them. Exit status 3."""
 
     exit_status = 3
-    agreed = True
+    raised_on_all_ranks = True
 
 
 class Stopped(RuntimeError):
     """A signal asked for it, and all ranks stopped at a step with a checkpoint to go on from. Exit status 75."""
 
     exit_status = 75
-    agreed = True
+    raised_on_all_ranks = True
 
 
 class NotWritten(RuntimeError):
     """A file or a checkpoint could not be written; what was there before is as it was. Exit status 1."""
 
     exit_status = 1
-    agreed = True
+    raised_on_all_ranks = True

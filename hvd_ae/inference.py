@@ -11,8 +11,7 @@ from typing import BinaryIO
 import keras
 import numpy as np
 
-from hvd_ae.collectives.agree import refused_by_all, together
-from hvd_ae.collectives.engine import Engine
+from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
 from hvd_ae.config import TrainSettings
 from hvd_ae.data.batches import plan_evaluation
@@ -25,7 +24,8 @@ from hvd_ae.models.losses import LOSSES
 from hvd_ae.runs.files import replacing
 from hvd_ae.runs.folder import RunFolder
 from hvd_ae.runs.outcome import scaled
-from hvd_ae.training.prepare import load_on_all
+from hvd_ae.runtime.consensus import refused_on_all, run_on_all
+from hvd_ae.training.session import load_on_all
 
 
 def evaluate_run(run: str, data: str | None, batch_size: int) -> dict[str, float]:
@@ -38,15 +38,15 @@ def evaluate_run(run: str, data: str | None, batch_size: int) -> dict[str, float
     Raises:
         Refused: on every rank, when there is no such run, or the data do not fit its model.
     """
-    settings, model, collectives = open_run(run)
-    samples = _samples(settings, data, model, collectives)
-    share = plan_evaluation(samples.count, collectives.world)
+    settings, model, comm = open_run(run)
+    samples = _samples(settings, data, model, comm)
+    share = plan_evaluation(samples.count, comm.world)
     sums = np.zeros(2)
     for inputs, outputs in _outputs(model, samples, share, batch_size):
         sums += [float(np.sum(LOSSES[name](inputs, outputs))) for name in (settings.loss, "mse")]
-    loss, mse = (collectives.sum(sums).numpy() / samples.count).tolist()
-    figures = {"val_loss": loss, "val_mse": mse, "samples": samples.count, "ranks": collectives.world.size}
-    if collectives.world.is_root:
+    loss, mse = (comm.sum(sums).numpy() / samples.count).tolist()
+    figures = {"val_loss": loss, "val_mse": mse, "samples": samples.count, "ranks": comm.world.size}
+    if comm.world.is_root:
         print(json.dumps(figures), flush=True)
     return figures
 
@@ -60,36 +60,36 @@ def reconstruct_run(run: str, data: str, output: str, batch_size: int) -> None:
         Refused: on every rank, when there is no such run, the data do not fit its model, or `output` is a file of either.
         NotWritten: on the root, when there is no room; `output` is as it was.
     """
-    settings, model, collectives = open_run(run)
-    is_root = collectives.world.is_root
-    together(collectives, lambda: _refuse_writing_over_input(run, settings, data, output) if is_root else None)
-    samples = _samples(settings, data, model, collectives)
+    settings, model, comm = open_run(run)
+    is_root = comm.world.is_root
+    run_on_all(comm, lambda: _refuse_writing_over_input(run, settings, data, output) if is_root else None)
+    samples = _samples(settings, data, model, comm)
     with contextlib.ExitStack() as until_whole:
-        file = together(collectives, lambda: _begin(until_whole, output, samples) if is_root else None)
-        for gathered in _gathered_outputs(model, samples, batch_size, collectives):
+        file = run_on_all(comm, lambda: _begin(until_whole, output, samples) if is_root else None)
+        for gathered in _gathered_outputs(model, samples, batch_size, comm):
             if is_root:
                 file.write(gathered.data)
     if is_root:
         print(f"{samples.count:,} reconstructions of shape {samples.sample_shape} are in {output}", flush=True)
 
 
-def _gathered_outputs(model: keras.Model, samples: Samples, batch_size: int, collectives: Engine) -> Iterator[np.ndarray]:
+def _gathered_outputs(model: keras.Model, samples: Samples, batch_size: int, comm: Communicator) -> Iterator[np.ndarray]:
     """The outputs of all samples in their order, a stretch at a time, on every rank."""
-    world = collectives.world
+    world = comm.world
     for first in range(0, samples.count, batch_size * world.size):
         share = first + plan_evaluation(min(batch_size * world.size, samples.count - first), world)
         mine = [outputs.ravel() for _, outputs in _outputs(model, samples, share, batch_size)]
-        yield collectives.all_gather(np.concatenate([*mine, np.zeros(0, np.float32)])).numpy()
+        yield comm.all_gather(np.concatenate([*mine, np.zeros(0, np.float32)])).numpy()
 
 
-def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model, Engine]:
+def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model, Communicator]:
     """The settings of a run folder, and its `model` or its `encoder`, on every rank.
 
     Raises:
         Refused: on every rank, when there is no such run, or what is asked for is not in it or cannot be loaded.
     """
     settings = _read_settings(RunFolder(run))
-    collectives = start(settings.collectives if settings.collectives != "single" else None, settings.threads)
+    comm = start(settings.collectives if settings.collectives != "single" else None, settings.threads)
 
     def load_model() -> keras.Model:
         if ":" in settings.model:
@@ -108,7 +108,7 @@ def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model,
                           "keras.saving.register_keras_serializable() and an __init__ that passes **kwargs on; give it "
                           "these and train again") from None
 
-    return settings, together(collectives, load_model), collectives
+    return settings, run_on_all(comm, load_model), comm
 
 
 def _read_settings(folder: RunFolder) -> TrainSettings:
@@ -122,20 +122,20 @@ def _read_settings(folder: RunFolder) -> TrainSettings:
         raise Refused(f"{folder.config} cannot be read ({error}): was it written by another version?") from None
 
 
-def _samples(settings: TrainSettings, data: str | None, model: keras.Model, collectives: Engine) -> Samples:
+def _samples(settings: TrainSettings, data: str | None, model: keras.Model, comm: Communicator) -> Samples:
     if data is None:
-        samples = load_on_all(settings, collectives).validation
+        samples = load_on_all(settings, comm).validation
     else:
-        is_first_on_node = collectives.world.local_rank == 0
-        together(collectives, lambda: ensure_downloaded(data) if is_first_on_node else None)
-        samples = together(collectives, lambda: load_all(data))
+        is_first_on_node = comm.world.local_rank == 0
+        run_on_all(comm, lambda: ensure_downloaded(data) if is_first_on_node else None)
+        samples = run_on_all(comm, lambda: load_all(data))
     # a model that is a class knows the shape it was built for only
     expected = tuple(getattr(model, "input_shape", None) or model.get_build_config()["input_shape"])[1:]
     if samples.sample_shape != expected:
-        raise refused_by_all(f"data={samples.name!r} has samples of shape {samples.sample_shape}, but the model takes "
+        raise refused_on_all(f"data={samples.name!r} has samples of shape {samples.sample_shape}, but the model takes "
                              f"{expected}: give data of that shape")
-    share = plan_evaluation(samples.count, collectives.world)
-    together(collectives, lambda: check_rows(samples, share))
+    share = plan_evaluation(samples.count, comm.world)
+    run_on_all(comm, lambda: check_rows(samples, share))
     return samples
 
 

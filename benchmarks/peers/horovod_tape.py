@@ -9,7 +9,7 @@ import os
 
 from benchmarks.peers.common import GLOBAL_BATCH, LEARNING_RATE, Clock, given
 from benchmarks.peers.keras_fit import build, dataset
-from hvd_ae.importing import import_tensorflow
+from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
 _ASK_EVERY = 20  # steps
 

@@ -7,7 +7,7 @@ bfloat16 (the policy mixed_bfloat16, outputs in float32).
 import time
 
 from benchmarks.peers.common import GLOBAL_BATCH, LEARNING_RATE, WIDTHS, Given, given, say
-from hvd_ae.importing import import_tensorflow
+from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
 
 def build():

@@ -12,7 +12,7 @@ import sys
 
 from benchmarks.peers.common import GLOBAL_BATCH, LEARNING_RATE, given
 from benchmarks.peers.keras_fit import build, dataset, fit
-from hvd_ae.importing import import_tensorflow
+from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
 _WORKERS = 2
 

@@ -6,7 +6,7 @@ from hvd_ae.averaging.elastic import Elastic
 from hvd_ae.averaging.gossip import Gossip
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.averaging.hierarchical import Hierarchical
-from hvd_ae.averaging.none import Alone
+from hvd_ae.averaging.none import Independent
 from hvd_ae.averaging.one_shot import OneShot
 from hvd_ae.averaging.overlapped import Overlapped
 from hvd_ae.averaging.parameter import Parameter
@@ -15,7 +15,7 @@ from hvd_ae.averaging.sequential import Sequential
 from hvd_ae.averaging.server import Server
 from hvd_ae.averaging.sharded import Sharded
 
-WAYS = {
+STRATEGIES = {
     "gradient": Gradient,
     "sharded": Sharded,
     "adasum": Adasum,
@@ -29,5 +29,5 @@ WAYS = {
     "server": Server,
     "gossip": Gossip,
     "sequential": Sequential,
-    "none": Alone,
+    "none": Independent,
 }

@@ -17,8 +17,8 @@ class Adaptive(Parameter):
     choose otherwise. Slots, incomplete periods and weights are those of `parameter`.
     """
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
         self.period = None  # it changes under way
         self.sync_every = tf.Variable(settings.sync_every, name="sync_every", trainable=False)
         self.bounds = settings.min_sync_every, settings.max_sync_every
@@ -31,16 +31,16 @@ class Adaptive(Parameter):
         return {**super().vectors, "way_sync_every": self.sync_every}
 
     def after_call(self, step: int, seconds: float) -> None:
-        drift, communication = self.drift.numpy(), self.collectives.traffic.seconds
+        drift, communication = self.drift.numpy(), self.comm.traffic.seconds
         seen_drift, seen_communication = self._seen
         if drift[1] < seen_drift[1]:  # an epoch's report has begun the count anew
             seen_drift = np.zeros(2)
         self._seen = drift, communication
-        squares, averages, talked, total = self.collectives.sum(
+        squares, averages, talked, total = self.comm.sum(
             np.array([*(drift - seen_drift), communication - seen_communication, seconds])).numpy()
         if not averages:
             return
-        norm = self.collectives.mean(tf.norm(self.replica.vector)[tf.newaxis]).numpy()[0]
+        norm = self.comm.mean(tf.norm(self.replica.vector)[tf.newaxis]).numpy()[0]
         was = int(self.sync_every)
         chosen = self.choose(was, float(np.sqrt(squares / averages) / norm), float(talked / total))
         if chosen != was:

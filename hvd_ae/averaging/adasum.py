@@ -2,14 +2,14 @@
 
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.config import TrainSettings
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Batch
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 
-class Adasum(Way):
+class Adasum(Strategy):
     """Adasum (Maleki et al. 2020, https://arxiv.org/abs/2006.02924), Horovod's where Horovod is the engine.
 
     Gradients of two ranks, each the mean over its own samples, are combined pair by pair: orthogonal ones are added,
@@ -24,10 +24,10 @@ class Adasum(Way):
                           f"two: start {1 << world.size.bit_length() - 1} or {1 << world.size.bit_length()}")
 
     def step(self, batch: Batch) -> tf.Tensor:
-        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.rows, 1))
-        self.replica.update(self.collectives.adasum(gradient))
+        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.size, 1))
+        self.replica.update(self.comm.adasum(gradient))
         return loss_sum
 
     @tf.function
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         self.average(self.replica.buffers)

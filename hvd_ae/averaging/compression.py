@@ -2,12 +2,12 @@
 
 import tensorflow as tf
 
-from hvd_ae.collectives.engine import Engine
+from hvd_ae.collectives.communicator import Communicator
 
 _LARGEST_FLOAT16 = 65504.0
 
 
-def compressed_sum(collectives: Engine, vector: tf.Tensor, compression: str) -> tf.Tensor:
+def compressed_sum(comm: Communicator, vector: tf.Tensor, compression: str) -> tf.Tensor:
     """The sum over ranks of float32 vectors, sent as "fp16" or "bf16", or as they are with "none".
 
     Each rank receives its part of every rank's rounded vector, adds the parts up in float32, and sends the rounded
@@ -18,15 +18,15 @@ def compressed_sum(collectives: Engine, vector: tf.Tensor, compression: str) -> 
     that makes smaller than float16's smallest number, 2^-24 of the largest possible sum, is lost. bfloat16 has the
     range of float32. A gradient that is not finite stays so.
     """
-    if compression == "none" or collectives.world.size == 1:
-        return collectives.sum(vector)
-    dtype, size = {"fp16": tf.float16, "bf16": tf.bfloat16}[compression], collectives.world.size
-    scale = _common_scale(collectives, vector) if compression == "fp16" else tf.constant(1.0)
+    if compression == "none" or comm.world.size == 1:
+        return comm.sum(vector)
+    dtype, size = {"fp16": tf.float16, "bf16": tf.bfloat16}[compression], comm.world.size
+    scale = _common_scale(comm, vector) if compression == "fp16" else tf.constant(1.0)
     padded = tf.pad(vector * scale, [[0, -vector.shape[0] % size]])
-    received = collectives.all_to_all(_as_bits(tf.cast(padded, dtype)))
+    received = comm.all_to_all(_as_bits(tf.cast(padded, dtype)))
     parts = tf.cast(tf.reshape(tf.bitcast(received, dtype), [size, -1]), tf.float32)
     mine = tf.reduce_sum(parts, axis=0)
-    total = tf.bitcast(collectives.all_gather(_as_bits(tf.cast(mine, dtype))), dtype)
+    total = tf.bitcast(comm.all_gather(_as_bits(tf.cast(mine, dtype))), dtype)
     return tf.ensure_shape(tf.cast(total[: vector.shape[0]], tf.float32) / scale, vector.shape)
 
 
@@ -34,10 +34,10 @@ def _as_bits(vector: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(vector, tf.uint16)
 
 
-def _common_scale(collectives: Engine, vector: tf.Tensor) -> tf.Tensor:
+def _common_scale(comm: Communicator, vector: tf.Tensor) -> tf.Tensor:
     """A power of two by which ranks' numbers, and any sum of them, just fit into float16."""
-    largest = collectives.maximum(tf.reduce_max(tf.abs(vector))[tf.newaxis])[0]
-    bound = largest * collectives.world.size
+    largest = comm.maximum(tf.reduce_max(tf.abs(vector))[tf.newaxis])[0]
+    bound = largest * comm.world.size
     exponent = tf.floor(tf.math.log(_LARGEST_FLOAT16 / bound) / tf.math.log(2.0))
     fits = (bound > 0) & tf.math.is_finite(bound)
     # float32 holds powers of two from 2^-126 to 2^127

@@ -16,10 +16,10 @@ class Elastic(Periodic):
 
     own = ("seed_", "slot_", "count_", "parameters")
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
         self.centre_rate = settings.elastic_rate
-        self.rank_rate = settings.elastic_rate / collectives.world.size
+        self.rank_rate = settings.elastic_rate / comm.world.size
         self.centre = tf.Variable(replica.vector, name="centre", trainable=False)
 
     @property
@@ -30,9 +30,9 @@ class Elastic(Periodic):
     def vectors(self) -> dict[str, tf.Variable]:
         return {**self.replica.vectors, "centre": self.centre}
 
-    def synchronise(self) -> None:
+    def average_period(self) -> None:
         """One elastic move of ranks and centre, both from where they were before it."""
-        mean = self.collectives.mean(tf.convert_to_tensor(self.replica.vector))
+        mean = self.comm.mean(tf.convert_to_tensor(self.replica.vector))
         self.add_drift(self.replica.vector, mean)
         self.replica.vector.assign_sub(self.rank_rate * (self.replica.vector - self.centre))
         self.centre.assign_add(self.centre_rate * (mean - self.centre))

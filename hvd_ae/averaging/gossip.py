@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
 
 
-class Gossip(Way):
+class Gossip(Strategy):
     """Decentralised parallel SGD (Lian et al. 2017, https://arxiv.org/abs/1705.09056), adapt then combine.
 
     After its own step each rank replaces its parameters by the mean of its own and its neighbours': on a "ring" the two
@@ -19,8 +19,8 @@ class Gossip(Way):
     own = ("seed_", "slot_", "count_", "parameters", "way_steps")
     period = None
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
         self.graph = settings.graph
         self.mean = tf.Variable(replica.vector, name="mean", trainable=False)
         self.steps = tf.Variable(0, name="steps", trainable=False)
@@ -40,22 +40,22 @@ class Gossip(Way):
 
     def mix(self) -> None:
         """One round of averaging with the neighbours."""
-        size, own = self.collectives.world.size, tf.convert_to_tensor(self.replica.vector)
+        size, own = self.comm.world.size, tf.convert_to_tensor(self.replica.vector)
         if self.graph == "complete" or size == 1:
-            mixed = self.collectives.mean(own)
+            mixed = self.comm.mean(own)
         elif self.graph == "ring" and size > 2:
-            below, above = self.collectives.shift(own, 1), self.collectives.shift(own, size - 1)
+            below, above = self.comm.ring_shift(own, 1), self.comm.ring_shift(own, size - 1)
             mixed = (below + own + above) / 3.0
         elif self.graph == "ring":
-            mixed = (own + self.collectives.shift(own, 1)) / 2.0
+            mixed = (own + self.comm.ring_shift(own, 1)) / 2.0
         else:
             distance = tf.bitwise.left_shift(1, self.steps % (size - 1).bit_length())
-            mixed = (own + self.collectives.shift(own, distance)) / 2.0
+            mixed = (own + self.comm.ring_shift(own, distance)) / 2.0
         self.replica.vector.assign(mixed)
         self.steps.assign_add(1)
 
     @tf.function
-    def settle(self) -> None:
-        self.mean.assign(self.collectives.mean(tf.convert_to_tensor(self.replica.vector)))
+    def synchronize(self) -> None:
+        self.mean.assign(self.comm.mean(tf.convert_to_tensor(self.replica.vector)))
         self.add_drift(self.replica.vector, self.mean)
         self.average(self.replica.buffers)

@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from hvd_ae.averaging.compression import compressed_sum
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
 
 
-class Gradient(Way):
+class Gradient(Strategy):
     """Synchronous data-parallel SGD (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
 
     The gradient's divisor is the rows of all ranks, so the ranks' gradients add up to the mean over samples, however
@@ -20,8 +20,8 @@ class Gradient(Way):
     (Li et al. 2020, https://arxiv.org/abs/2006.15704, section 3.2).
     """
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
         self.accumulate = settings.accumulate or 1
         self.clip_norm = settings.clip_norm
         self.compression = settings.compression or "none"
@@ -41,12 +41,12 @@ class Gradient(Way):
 
     def step(self, batch: Batch) -> tf.Tensor:
         if self.accumulate == 1:
-            gradient, loss_sum = self.replica.gradient_in_buckets(batch, batch.global_rows, self.buckets)
+            gradient, loss_sum = self.replica.gradient_in_buckets(batch, batch.global_size, self.buckets)
             self.reduce_and_update(*gradient)
             return loss_sum
         gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
         self.accumulated.assign_add(gradient)
-        self.rows_accumulated.assign_add(batch.global_rows)
+        self.rows_accumulated.assign_add(batch.global_size)
         self.steps_accumulated.assign_add(1)
         if self.steps_accumulated >= self.accumulate:
             self._apply_accumulated()
@@ -63,7 +63,7 @@ class Gradient(Way):
         reduced: list[tf.Tensor] = []
         for bucket in reversed(buckets):  # in the order in which the backward pass has them, the same on all ranks
             with tf.control_dependencies(reduced[:1]):
-                reduced.insert(0, compressed_sum(self.collectives, tf.identity(bucket), self.compression))
+                reduced.insert(0, compressed_sum(self.comm, tf.identity(bucket), self.compression))
         gradient = tf.concat(reduced, axis=0) if len(reduced) > 1 else reduced[0]
         self.replica.update(self.clipped(gradient, tf.reduce_sum(tf.square(gradient))))
 
@@ -74,7 +74,7 @@ class Gradient(Way):
         return gradient * tf.minimum(1.0, tf.math.divide_no_nan(self.clip_norm, tf.sqrt(square)))
 
     @tf.function
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         if self.accumulate > 1 and self.steps_accumulated > 0:
             self._apply_accumulated()
         self.average(self.replica.buffers)

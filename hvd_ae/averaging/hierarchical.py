@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from hvd_ae.averaging.parameter import Parameter
-from hvd_ae.collectives.engine import part_sizes
+from hvd_ae.collectives.communicator import part_sizes
 from hvd_ae.config import TrainSettings
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Batch
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 
 def nodes_of(settings: TrainSettings, world: World) -> tuple[int, int]:
@@ -24,11 +24,11 @@ class Hierarchical(Parameter):
     among nodes, as in `parameter`. `ranks_per_node` lets consecutive ranks of one machine stand for several nodes.
     """
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
-        nodes, each = nodes_of(settings, collectives.world)
-        self.inside = collectives.split([list(range(n * each, (n + 1) * each)) for n in range(nodes)])
-        self.across = collectives.split([list(range(local, nodes * each, each)) for local in range(each)])
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
+        nodes, each = nodes_of(settings, comm.world)
+        self.inside = comm.split([list(range(n * each, (n + 1) * each)) for n in range(nodes)])
+        self.across = comm.split([list(range(local, nodes * each, each)) for local in range(each)])
 
     @classmethod
     def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
@@ -40,7 +40,7 @@ class Hierarchical(Parameter):
     def step_within_period(self, batch: Batch) -> tf.Tensor:
         gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
         with tf.control_dependencies([gradient]):  # else its seconds would hold those of the gradient
-            rows = self.inside.sum(tf.cast(batch.rows, tf.float32)[tf.newaxis])[0]
+            rows = self.inside.sum(tf.cast(batch.size, tf.float32)[tf.newaxis])[0]
         gradient = self.inside.sum(gradient)
         if rows > 0:
             self.replica.update(gradient / rows)

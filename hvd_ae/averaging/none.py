@@ -5,12 +5,12 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.averaging.way import OfRanks, Way
+from hvd_ae.averaging.strategy import OfRanks, Strategy
 from hvd_ae.models.replica import Batch
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 
-class Alone(Way):
+class Independent(Strategy):
     """Ranks never communicate while they train; what is saved at the end is the model of rank 0.
 
     Slots, buffers and parameters are each rank's own. Validation is the mean over samples of the ranks' own losses,
@@ -27,5 +27,5 @@ class Alone(Way):
         """Nothing is averaged: a rank goes on with one of the models there were, in turn."""
         return next(islice(of_ranks, world.rank % len(of_ranks), None))
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         pass

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 
-class OneShot(Way):
+class OneShot(Strategy):
     """One-shot averaging (Zinkevich et al. 2010, "Parallelized Stochastic Gradient Descent").
 
     Parameters and slots are each rank's own to the end. What is evaluated after an epoch, and saved at the end, is the
@@ -21,8 +21,8 @@ class OneShot(Way):
     own = ("seed_", "slot_", "count_", "parameters", "buffers", "way_rows")
     period = None
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
         self.mean = tf.Variable(replica.vector, name="mean", trainable=False)
         self.mean_buffers = tf.Variable(replica.buffers, name="mean_buffers", trainable=False)
 
@@ -33,7 +33,7 @@ class OneShot(Way):
     @property
     def vectors(self) -> dict[str, tf.Variable]:
         return {**self.replica.vectors, "mean": self.mean, "mean_buffers": self.mean_buffers,
-                "way_rows": self.replica.rows_since}
+                "way_rows": self.replica.samples_since_sync}
 
     def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
         """Another number of ranks begins from the mean, which holds all that has been trained on."""
@@ -43,10 +43,10 @@ class OneShot(Way):
         return self.local_step(batch)
 
     @tf.function
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         weight, trained = self.weight()
         if trained:
-            self.mean.assign(self.collectives.sum(weight * self.replica.vector))
+            self.mean.assign(self.comm.sum(weight * self.replica.vector))
             self.add_drift(self.replica.vector, self.mean)
             if self.replica.buffers.shape[0]:
-                self.mean_buffers.assign(self.collectives.sum(weight * self.replica.buffers))
+                self.mean_buffers.assign(self.comm.sum(weight * self.replica.buffers))

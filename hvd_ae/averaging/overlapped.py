@@ -18,10 +18,10 @@ class Overlapped(Periodic):
 
     own = ("seed_", "slot_", "count_")
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
         self.period = None
-        self.background = collectives.background()
+        self.async_sum = comm.async_sum()
         self.sent = tf.Variable(tf.zeros_like(replica.vector), name="sent", trainable=False)
         self.sent_weight = tf.Variable(0.0, name="sent_weight", trainable=False)
         self.rows_sent = tf.Variable(tf.zeros([2], tf.int64), name="rows_sent", trainable=False)  # since the ranks settled
@@ -34,19 +34,19 @@ class Overlapped(Periodic):
 
     def begin_epoch(self, epoch: int) -> None:
         """A run that goes on from a checkpoint begins anew the average that was under way."""
-        if bool(self.under_way) and not self.background.under_way:
-            self.background.begin((self.sent_weight * self.sent).numpy())
+        if bool(self.under_way) and not self.async_sum.under_way:
+            self.async_sum.begin((self.sent_weight * self.sent).numpy())
 
-    def synchronise(self) -> None:
+    def average_period(self) -> None:
         self._take_over()
         self._send()
 
     @tf.function
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         self._take_over()
         weight, trained = self._weight_of_period()
         if trained:
-            self.replica.vector.assign(self.collectives.sum(weight * self.replica.vector))
+            self.replica.vector.assign(self.comm.sum(weight * self.replica.vector))
         self.average(self.replica.buffers)
         self.rows_sent.assign([0, 0])
         self.steps_since.assign(0)
@@ -54,7 +54,7 @@ class Overlapped(Periodic):
     def _take_over(self) -> None:
         """The average that is under way, if there is one, and what this rank has moved since it was begun."""
         if self.under_way:
-            average = tf.ensure_shape(tf.numpy_function(self.background.end, [], tf.float32), self.sent.shape)
+            average = tf.ensure_shape(tf.numpy_function(self.async_sum.end, [], tf.float32), self.sent.shape)
             self.add_drift(self.sent, average)
             self.replica.vector.assign(average + (self.replica.vector - self.sent))
             self.under_way.assign(False)
@@ -65,10 +65,10 @@ class Overlapped(Periodic):
         if trained:
             self.sent.assign(self.replica.vector)
             self.sent_weight.assign(weight)
-            tf.numpy_function(self.background.begin, [weight * self.sent], tf.bool)
-            self.rows_sent.assign(self.replica.rows_since)
+            tf.numpy_function(self.async_sum.begin, [weight * self.sent], tf.bool)
+            self.rows_sent.assign(self.replica.samples_since_sync)
             self.under_way.assign(True)
 
     def _weight_of_period(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.weight(self.replica.rows_since - self.rows_sent)
+        return self.weight(self.replica.samples_since_sync - self.rows_sent)
 

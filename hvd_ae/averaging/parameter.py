@@ -17,11 +17,11 @@ class Parameter(Periodic):
     2023, https://arxiv.org/abs/2311.08105). Its vectors are the same on all ranks.
     """
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
-        self.slots = settings.slots
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
+        self.optimizer_state = settings.optimizer_state
         # steps without rows are not counted by the optimizer, so its counts may differ too
-        self.own = ("seed_", "count_", "slot_") if settings.slots == "keep" else ("seed_", "count_")
+        self.own = ("seed_", "count_", "slot_") if settings.optimizer_state == "keep" else ("seed_", "count_")
         self.outer = settings.outer_optimizer or "none"
         if self.outer != "none":
             self.outer_rate, self.outer_momentum = settings.outer_learning_rate, settings.outer_momentum
@@ -33,12 +33,12 @@ class Parameter(Periodic):
         outer = {} if self.outer == "none" else {"outer_anchor": self.anchor, "outer_velocity": self.velocity}
         return {**self.replica.vectors, **outer}
 
-    def synchronise(self) -> None:
+    def average_period(self) -> None:
         """The average, what it does to the slots, and the outer step."""
         before = tf.identity(self.replica.vector)
-        self.average_all(self.replica.vector, *(self.replica.slots if self.slots == "average" else []))
-        if self.slots == "reset":
-            for slot in self.replica.slots:
+        self.average_all(self.replica.vector, *(self.replica.optimizer_state if self.optimizer_state == "average" else []))
+        if self.optimizer_state == "reset":
+            for slot in self.replica.optimizer_state:
                 slot.assign(tf.zeros_like(slot))
         self.add_drift(before, self.replica.vector)
         if self.outer != "none":

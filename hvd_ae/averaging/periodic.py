@@ -4,15 +4,15 @@ from abc import abstractmethod
 
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
 
 
-class Periodic(Way):
+class Periodic(Strategy):
     """Counts the steps of a period, and ends it after `sync_every`, or earlier where the ranks have to settle."""
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
         self.sync_every = self.period = settings.sync_every
         self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
 
@@ -25,7 +25,7 @@ class Periodic(Way):
         return int(self.steps_since)
 
     @abstractmethod
-    def synchronise(self) -> None:
+    def average_period(self) -> None:
         """What the ranks do together at the end of a period."""
 
     def step(self, batch: Batch) -> tf.Tensor:
@@ -39,11 +39,11 @@ class Periodic(Way):
         return self.local_step(batch)
 
     @tf.function
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         if self.steps_since > 0:
             self._end_period()
         self.average(self.replica.buffers)  # where the end of a period has not done so
 
     def _end_period(self) -> None:
-        self.synchronise()
+        self.average_period()
         self.steps_since.assign(0)

@@ -4,21 +4,21 @@ import tensorflow as tf
 
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.averaging.parameter import Parameter
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
 
 
-class PostLocal(Way):
+class PostLocal(Strategy):
     """Post-local SGD (Lin et al. 2020, https://arxiv.org/abs/1808.07217).
 
     `gradient` for the first `local_after` epochs, when the loss still falls fast, then `parameter`, whose docstring says
     what becomes of slots and incomplete periods.
     """
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
-        self.first = Gradient(replica, collectives, settings, steps_per_epoch)
-        self.then = Parameter(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
+        self.first = Gradient(replica, comm, settings, steps_per_epoch)
+        self.then = Parameter(replica, comm, settings, steps_per_epoch)
         self.drift, self.own, self.period = self.then.drift, self.then.own, self.then.period
         self.local_after = settings.local_after
         self.is_local = tf.Variable(False, name="is_local", trainable=False)
@@ -45,6 +45,6 @@ class PostLocal(Way):
             loss_sum = self.first.step(batch)
         return loss_sum
 
-    def settle(self) -> None:
-        self.then.settle()
-        self.first.settle()
+    def synchronize(self) -> None:
+        self.then.synchronize()
+        self.first.synchronize()

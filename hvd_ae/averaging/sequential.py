@@ -18,11 +18,11 @@ class Sequential(Periodic):
 
     own = ("seed_", "slot_", "count_")
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
         self.steps_at_once = settings.sync_every
         self.kept = tf.Variable(tf.zeros_like(replica.vector), name="kept", trainable=False)
-        self.messages = collectives.messages() if collectives.world.size > 1 else None
+        self.point_to_point = comm.point_to_point() if comm.world.size > 1 else None
 
     def step_within_period(self, batch: Batch) -> tf.Tensor:
         if self.steps_since == 0:
@@ -30,23 +30,23 @@ class Sequential(Periodic):
         return self.local_step(batch)
 
     def _wait_for_my_turn(self) -> None:
-        rank = self.collectives.world.rank
+        rank = self.comm.world.rank
         if rank > 0:
             length = self.kept.shape[0]
 
             def receive() -> np.ndarray:
                 token = np.empty(length, np.float32)
-                self.messages.receive(token, [rank - 1])
+                self.point_to_point.receive(token, [rank - 1])
                 return token
 
             self.kept.assign(tf.ensure_shape(tf.numpy_function(receive, [], tf.float32), [length]))
 
-    def synchronise(self) -> None:
+    def average_period(self) -> None:
         """End of my turn: my part of the mean goes on, and the whole mean comes back."""
-        rank, size = self.collectives.world.rank, self.collectives.world.size
+        rank, size = self.comm.world.rank, self.comm.world.size
         trained = tf.identity(self.replica.vector)
         self.kept.assign((self.kept * float(rank) + trained) / float(rank + 1))
         if rank + 1 < size:
-            tf.numpy_function(lambda mean: self.messages.send(mean, rank + 1) or np.int32(0), [self.kept], tf.int32)
-        self.replica.vector.assign(self.collectives.broadcast(tf.convert_to_tensor(self.kept), size - 1))
+            tf.numpy_function(lambda mean: self.point_to_point.send(mean, rank + 1) or np.int32(0), [self.kept], tf.int32)
+        self.replica.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.kept), size - 1))
         self.add_drift(trained, self.replica.vector)

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
-from hvd_ae.collectives.engine import Engine
+from hvd_ae.averaging.strategy import Strategy
+from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.config import TrainSettings
-from hvd_ae.data.batches import Chunk
+from hvd_ae.data.batches import SuperBatch
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Batch, Replica
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 _SERVER = 0
 _HEADER, _GRADIENT, _PARAMETERS = 1, 2, 3  # tags
 
 
-class Server(Way):
+class Server(Strategy):
     """A parameter server on rank 0 and N-1 workers, each with its own partition of the data.
 
     "sync": SyncReplicas (Chen et al. 2016, https://arxiv.org/abs/1604.00981). The server waits for the gradients of
@@ -38,13 +38,13 @@ class Server(Way):
     own = ("seed_", "slot_", "count_")
     period = None
 
-    def __init__(self, replica, collectives, settings, steps_per_epoch):
-        super().__init__(replica, collectives, settings, steps_per_epoch)
-        workers = collectives.world.size - 1
+    def __init__(self, replica, comm, settings, steps_per_epoch):
+        super().__init__(replica, comm, settings, steps_per_epoch)
+        workers = comm.world.size - 1
         aggregate = settings.aggregate or workers
         kind = _Synchronous if settings.server == "sync" else _Asynchronous
-        self.exchange = kind(replica, collectives, workers, aggregate)
-        self.is_server = collectives.world.rank == _SERVER
+        self.exchange = kind(replica, comm, workers, aggregate)
+        self.is_server = comm.world.rank == _SERVER
 
     @classmethod
     def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
@@ -75,30 +75,30 @@ class Server(Way):
         at_once = 1 if settings.server == "async" else settings.aggregate or workers
         return math.ceil(steps * workers / at_once)
 
-    def run_call(self, run_steps, chunk: Chunk) -> float:
+    def run_call(self, run_steps, super_batch: SuperBatch) -> float:
         if not self.is_server:
             self.exchange.begin()
-            loss_sum = super().run_call(run_steps, chunk)
+            loss_sum = super().run_call(run_steps, super_batch)
             self.exchange.end()
             return loss_sum
-        self.replica.rows_since.assign_add([0, int(chunk.global_rows.sum())])
-        self.exchange.serve(len(chunk.my_rows))
+        self.replica.samples_since_sync.assign_add([0, int(super_batch.global_batch_sizes.sum())])
+        self.exchange.serve(len(super_batch.batch_sizes))
         return 0.0
 
     def step(self, batch: Batch) -> tf.Tensor:
         parameters = tf.numpy_function(self.exchange.fetch, [], tf.float32)
         self.replica.vector.assign(tf.ensure_shape(parameters, self.replica.vector.shape))
         gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
-        tf.numpy_function(self.exchange.push, [gradient, batch.rows], tf.int32)
+        tf.numpy_function(self.exchange.push, [gradient, batch.size], tf.int32)
         return loss_sum
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         self._take_over()
-        self.exchange.version = int(self.collectives.broadcast(np.array([self.exchange.version]), _SERVER)[0])
+        self.exchange.version = int(self.comm.broadcast(np.array([self.exchange.version]), _SERVER)[0])
 
     @tf.function
     def _take_over(self) -> None:
-        self.replica.vector.assign(self.collectives.broadcast(tf.convert_to_tensor(self.replica.vector), _SERVER))
+        self.replica.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.replica.vector), _SERVER))
         self.average(self.replica.buffers)
 
     def measurements(self) -> dict:
@@ -111,9 +111,9 @@ class Server(Way):
 class _Synchronous:
     """The exchange of "sync": two messages there, and one back."""
 
-    def __init__(self, replica: Replica, collectives: Engine, workers: int, aggregate: int):
+    def __init__(self, replica: Replica, comm: Communicator, workers: int, aggregate: int):
         self._replica, self._workers, self._aggregate = replica, workers, aggregate
-        self._messages = collectives.messages()
+        self._messages = comm.point_to_point()
         self.version = 0  # of the parameters that this rank has
         self._parameters: np.ndarray | None = None  # of a worker: what the server answered last
         self._applied = self._dropped = 0
@@ -187,9 +187,9 @@ class _Synchronous:
 class _Asynchronous:
     """The exchange of "async": a window of one-sided MPI."""
 
-    def __init__(self, replica: Replica, collectives: Engine, workers: int, aggregate: int):
+    def __init__(self, replica: Replica, comm: Communicator, workers: int, aggregate: int):
         self._replica, self._workers = replica, workers
-        self._window = collectives.parameter_window(replica.vector.shape[0])
+        self._window = comm.parameter_window(replica.vector.shape[0])
         self.version = 0  # of the parameters that this rank has
         self._staleness: list[int] = []
 

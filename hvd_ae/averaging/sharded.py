@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.gradient import Gradient
-from hvd_ae.collectives.engine import part_sizes
-from hvd_ae.world import World
+from hvd_ae.collectives.communicator import part_sizes
+from hvd_ae.runtime.world import World
 
 
 class Sharded(Gradient):
@@ -38,10 +38,10 @@ class Sharded(Gradient):
 
     def reduce_and_update(self, gradient: tf.Tensor) -> None:
         _, count = self.replica.part
-        mine = tf.ensure_shape(self.collectives.reduce_scatter(gradient), [count])
+        mine = tf.ensure_shape(self.comm.reduce_scatter(gradient), [count])
         square = tf.constant(0.0)
         if self.clip_norm is not None:
-            square = self.collectives.sum(tf.reduce_sum(tf.square(mine))[tf.newaxis])[0]
+            square = self.comm.sum(tf.reduce_sum(tf.square(mine))[tf.newaxis])[0]
         self.replica.update(self.clipped(mine, square))
-        whole = self.collectives.all_gather(tf.convert_to_tensor(self.replica.trained.value))
+        whole = self.comm.all_gather(tf.convert_to_tensor(self.replica.trained.value))
         self.replica.vector.assign(tf.ensure_shape(whole, self.replica.vector.shape))

@@ -7,13 +7,13 @@ import horovod.tensorflow as hvd
 import tensorflow as tf
 from mpi4py import MPI
 
-from hvd_ae.collectives.mpi import MPIEngine, group_of
-from hvd_ae.collectives.nodes import find_world
+from hvd_ae.collectives.mpi import MPICommunicator, group_of
 from hvd_ae.errors import Refused
-from hvd_ae.world import World
+from hvd_ae.runtime.nodes import find_world
+from hvd_ae.runtime.world import World
 
 
-class HorovodEngine(MPIEngine):
+class HorovodCommunicator(MPICommunicator):
     """Horovod's raw collectives; only the barrier, the world and the abort go through MPI directly.
 
     Raises:
@@ -48,10 +48,10 @@ class HorovodEngine(MPIEngine):
         self._operations += 1
         return {"process_set": self._set, "ignore_name_scope": True, "name": f"{self._prefix}.{operation}.{self._operations}"}
 
-    def split(self, groups: list[list[int]]) -> "HorovodEngine":
+    def split(self, groups: list[list[int]]) -> "HorovodCommunicator":
         part = copy.copy(self)
         communicator = self.communicator.Split(group_of(self.world.rank, groups))
-        MPIEngine.__init__(part, find_world(communicator), communicator)
+        MPICommunicator.__init__(part, find_world(communicator), communicator)
         part.counts_with(self)
         self._splits += 1
         part._prefix = f"{self._prefix}.group{self._splits}"

@@ -9,20 +9,20 @@ import tensorflow as tf
 from mpi4py import MPI
 
 from hvd_ae.collectives import ring
-from hvd_ae.collectives.background import Background
-from hvd_ae.collectives.engine import Engine, Traffic, part_sizes
-from hvd_ae.collectives.messages import Messages
-from hvd_ae.collectives.nodes import find_world, numbers_of_all
-from hvd_ae.collectives.watchdog import Watchdog
+from hvd_ae.collectives.async_sum import AsyncSum
+from hvd_ae.collectives.communicator import Communicator, Traffic, part_sizes
+from hvd_ae.collectives.point_to_point import PointToPoint
 from hvd_ae.collectives.window import ParameterWindow
-from hvd_ae.world import World
+from hvd_ae.runtime.nodes import find_world, numbers_of_all
+from hvd_ae.runtime.watchdog import Watchdog
+from hvd_ae.runtime.world import World
 
 _PIECE = 64 << 20  # bytes that MPI compares at a time: it takes as much memory again
 _RING_PART = 32 << 10  # bytes; of shorter parts a ring's many steps would take longer than their bytes
 _ALIGNMENT = 64  # bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES at its largest
 
 
-class MPIEngine(Engine):
+class MPICommunicator(Communicator):
     """MPI collectives on NumPy views of the tensors' memory.
 
     Args:
@@ -35,42 +35,42 @@ class MPIEngine(Engine):
     def __init__(self, world: World, communicator: MPI.Intracomm = MPI.COMM_WORLD):
         super().__init__(world)
         self.communicator = communicator
-        self._beside: list[Messages | ParameterWindow | Background] = []  # what moves bytes beside the collectives
+        self._side_channels: list[PointToPoint | ParameterWindow | AsyncSum] = []  # what moves bytes beside the collectives
         self._waits_in_mpi = False
 
     @property
     def traffic(self) -> Traffic:
         collective = super().traffic
-        return Traffic(*(total + sum(getattr(other, name) for other in self._beside)
+        return Traffic(*(total + sum(getattr(other, name) for other in self._side_channels)
                          for name, total in vars(collective).items()))
 
-    def messages(self) -> Messages:
+    def point_to_point(self) -> PointToPoint:
         """A way to send vectors from rank to rank; every rank calls it."""
-        self._beside.append(Messages(self.communicator))
-        return self._beside[-1]
+        self._side_channels.append(PointToPoint(self.communicator))
+        return self._side_channels[-1]
 
-    def background(self) -> Background:
+    def async_sum(self) -> AsyncSum:
         def sum_of(vector: np.ndarray) -> np.ndarray:
             total, parts = aligned_empty(vector.size, vector.dtype), self._parts(vector.size)
-            ring.reduce_scatter(patient, vector, parts, total[parts[patient.rank]])
-            ring.all_gather(patient, total, parts)
+            ring.reduce_scatter(backoff_comm, vector, parts, total[parts[backoff_comm.rank]])
+            ring.all_gather(backoff_comm, total, parts)
             return total
 
-        background = Background(sum_of, 2 * (self.world.size - 1) / self.world.size)
-        patient = ring.Patient(self.communicator, lambda: background.waits)
-        self._beside.append(background)
-        return background
+        async_sum = AsyncSum(sum_of, 2 * (self.world.size - 1) / self.world.size)
+        backoff_comm = ring.BackoffComm(self.communicator, lambda: async_sum.is_waiting)
+        self._side_channels.append(async_sum)
+        return async_sum
 
     def parameter_window(self, parameters: int) -> ParameterWindow:
         """A vector on rank 0 that the others reach by one-sided MPI; every rank calls it."""
-        self._beside.append(ParameterWindow(self.communicator, parameters))
-        return self._beside[-1]
+        self._side_channels.append(ParameterWindow(self.communicator, parameters))
+        return self._side_channels[-1]
 
     def barrier(self) -> None:
         with self._waiting():
             self.communicator.Barrier()
 
-    def largest(self, number: int) -> int:
+    def maximum_int(self, number: int) -> int:
         of_all = np.empty(1, np.int64)
         with self._waiting():
             self.communicator.Allreduce(np.array([number], np.int64), of_all, MPI.MAX)
@@ -82,16 +82,16 @@ class MPIEngine(Engine):
         yield
         self._waits_in_mpi = False
 
-    def awaited(self) -> tuple | None:
+    def wait_token(self) -> tuple | None:
         """None, or this rank waits for others: then a value that stays the same for as long as it is the same wait."""
         ended, begun = self._traffic.numpy()[0], self._begun.numpy()
-        calls = sum(other.calls for other in self._beside)
-        if self._waits_in_mpi or begun > ended or any(other.waits for other in self._beside):
+        calls = sum(other.calls for other in self._side_channels)
+        if self._waits_in_mpi or begun > ended or any(other.is_waiting for other in self._side_channels):
             return ended, calls
         return None
 
     def watched(self, timeout: float, folder: Path) -> AbstractContextManager:
-        return Watchdog(self.communicator, self.awaited, timeout, folder) if timeout else nullcontext()
+        return Watchdog(self.communicator, self.wait_token, timeout, folder) if timeout else nullcontext()
 
     def close(self) -> None:
         MPI.Finalize()
@@ -207,13 +207,13 @@ class MPIEngine(Engine):
 
         return self._on_numpy(add_up, vector, vector.shape)
 
-    def split(self, groups: list[list[int]]) -> "MPIEngine":
+    def split(self, groups: list[list[int]]) -> "MPICommunicator":
         communicator = self.communicator.Split(group_of(self.world.rank, groups))
-        part = MPIEngine(find_world(communicator), communicator)
+        part = MPICommunicator(find_world(communicator), communicator)
         part.counts_with(self)
         return part
 
-    def counts_with(self, whole: "MPIEngine") -> None:
+    def counts_with(self, whole: "MPICommunicator") -> None:
         """What a group of ranks moves is this rank's traffic too."""
         self._traffic, self._begun = whole._traffic, whole._begun
 

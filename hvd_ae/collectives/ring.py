@@ -9,12 +9,12 @@ from collections.abc import Callable
 import numpy as np
 from mpi4py import MPI
 
-from hvd_ae.collectives.messages import SHORTEST, patiently
+from hvd_ae.collectives.point_to_point import SHORTEST, poll_with_backoff
 
 _LONGEST = 5e-4  # seconds between looks while nobody waits for them
 
 
-class Patient:
+class BackoffComm:
     """As much of a communicator as a ring needs; it sleeps while it waits, and leaves the core to who computes.
 
     Args:
@@ -27,10 +27,10 @@ class Patient:
 
     def Sendrecv(self, sent: np.ndarray, to: int, send_tag: int, received: np.ndarray, source: int, tag: int) -> None:
         requests = [self._communicator.Irecv(received, source, tag), self._communicator.Isend(sent, to, send_tag)]
-        patiently(lambda: MPI.Request.Testall(requests), lambda: SHORTEST if self._is_awaited() else _LONGEST)
+        poll_with_backoff(lambda: MPI.Request.Testall(requests), lambda: SHORTEST if self._is_awaited() else _LONGEST)
 
 
-def reduce_scatter(communicator: MPI.Intracomm | Patient, vector: np.ndarray, parts: list[slice], mine: np.ndarray) -> None:
+def reduce_scatter(communicator: MPI.Intracomm | BackoffComm, vector: np.ndarray, parts: list[slice], mine: np.ndarray) -> None:
     """Put this rank's part of the sum over ranks into `mine`: part p is added up from rank p+1 on, and by rank p last."""
     rank, size = communicator.rank, communicator.size
     if size == 1:
@@ -45,7 +45,7 @@ def reduce_scatter(communicator: MPI.Intracomm | Patient, vector: np.ndarray, pa
         partial = received
 
 
-def all_gather(communicator: MPI.Intracomm | Patient, whole: np.ndarray, parts: list[slice]) -> None:
+def all_gather(communicator: MPI.Intracomm | BackoffComm, whole: np.ndarray, parts: list[slice]) -> None:
     """Fill `whole`, which holds this rank's part, with the parts of all."""
     rank, size = communicator.rank, communicator.size
     for step in range(1, size):

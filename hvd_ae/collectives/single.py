@@ -3,12 +3,12 @@
 
 import tensorflow as tf
 
-from hvd_ae.collectives.background import Background
-from hvd_ae.collectives.engine import Engine
-from hvd_ae.world import World
+from hvd_ae.collectives.async_sum import AsyncSum
+from hvd_ae.collectives.communicator import Communicator
+from hvd_ae.runtime.world import World
 
 
-class SingleEngine(Engine):
+class SingleCommunicator(Communicator):
     """The collectives of a world of one rank; needs no MPI."""
 
     name = "single"
@@ -16,13 +16,13 @@ class SingleEngine(Engine):
     def __init__(self):
         super().__init__(World())
 
-    def background(self) -> Background:
-        return Background(lambda vector: vector, 0.0)
+    def async_sum(self) -> AsyncSum:
+        return AsyncSum(lambda vector: vector, 0.0)
 
     def barrier(self) -> None:
         pass
 
-    def largest(self, number: int) -> int:
+    def maximum_int(self, number: int) -> int:
         return number
 
     def _metered(self, collective, vector, rounds: float | None) -> tf.Tensor:
@@ -36,7 +36,7 @@ class SingleEngine(Engine):
     def _shift(self, vector: tf.Tensor, distance: tf.Tensor) -> tf.Tensor:
         return vector
 
-    def split(self, groups: list[list[int]]) -> "SingleEngine":
+    def split(self, groups: list[list[int]]) -> "SingleCommunicator":
         return self
 
     def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor:

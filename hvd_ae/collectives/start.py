@@ -6,12 +6,12 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 
-from hvd_ae.collectives.agree import refused_by_all
-from hvd_ae.collectives.devices import configure_devices
-from hvd_ae.collectives.engine import Engine
-from hvd_ae.collectives.failure import watch
+from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.errors import Refused
-from hvd_ae.world import Launch, World, check_launch, read_launch
+from hvd_ae.runtime.consensus import refused_on_all
+from hvd_ae.runtime.devices import configure_devices
+from hvd_ae.runtime.failure import watch
+from hvd_ae.runtime.world import Launch, World, check_launch, read_launch
 
 _INSTALL = {
     "mpi4py": "pip install 'hvd_ae[mpi]' brings it together with an MPI",
@@ -19,7 +19,7 @@ _INSTALL = {
 }
 
 
-def start(engine: str | None = None, threads: int | None = None, environ: Mapping[str, str] = os.environ) -> Engine:
+def start(engine: str | None = None, threads: int | None = None, environ: Mapping[str, str] = os.environ) -> Communicator:
     """Find this process's place among the ranks, initialise MPI once, and share out GPUs and cores.
 
     Args:
@@ -33,9 +33,9 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     watch()
     launch = read_launch(environ)
     name = engine or _default_engine(launch)
-    collectives = _start_single(launch, threads) if name == "single" else _start_mpi(name, launch, threads)
-    watch(collectives)
-    return collectives
+    comm = _start_single(launch, threads) if name == "single" else _start_mpi(name, launch, threads)
+    watch(comm)
+    return comm
 
 
 def choose_network() -> None:
@@ -46,39 +46,39 @@ def choose_network() -> None:
         os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
 
 
-def _start_single(launch: Launch, threads: int | None) -> Engine:
-    from hvd_ae.collectives.single import SingleEngine
+def _start_single(launch: Launch, threads: int | None) -> Communicator:
+    from hvd_ae.collectives.single import SingleCommunicator
 
     check_launch(launch, World(), "single")
     configure_devices(World(), [os.sched_getaffinity(0)], threads)
-    return SingleEngine()
+    return SingleCommunicator()
 
 
-def _start_mpi(name: str, launch: Launch, threads: int | None) -> Engine:
+def _start_mpi(name: str, launch: Launch, threads: int | None) -> Communicator:
     choose_network()
     _require("mpi4py", name)
     from mpi4py import MPI
 
-    from hvd_ae.collectives.mpi import MPIEngine
-    from hvd_ae.collectives.nodes import affinities_on_node, find_world
+    from hvd_ae.collectives.mpi import MPICommunicator
+    from hvd_ae.runtime.nodes import affinities_on_node, find_world
 
     world = find_world(MPI.COMM_WORLD)
     check_launch(launch, world, name)
     cores = affinities_on_node(MPI.COMM_WORLD)
     _on_all_or_none(lambda: configure_devices(world, cores, threads))
     if name == "mpi":
-        return MPIEngine(world)
+        return MPICommunicator(world)
     _on_all_or_none(lambda: _require("horovod", name))
-    from hvd_ae.collectives.horovod import HorovodEngine
+    from hvd_ae.collectives.horovod import HorovodCommunicator
 
-    return HorovodEngine(world)
+    return HorovodCommunicator(world)
 
 
 def _on_all_or_none(attempt: Callable[[], None]) -> None:
     """As `agree.together`, before there is an engine: one rank without its GPU or Horovod must not leave others waiting."""
     from mpi4py import MPI
 
-    from hvd_ae.collectives.nodes import texts_of_all
+    from hvd_ae.runtime.nodes import texts_of_all
 
     message = ""
     try:
@@ -88,7 +88,7 @@ def _on_all_or_none(attempt: Callable[[], None]) -> None:
     messages = list(filter(None, texts_of_all(MPI.COMM_WORLD, message)))
     if messages:
         everywhere = len(messages) == MPI.COMM_WORLD.size
-        raise refused_by_all(messages[0].partition(": ")[2] if everywhere else messages[0])
+        raise refused_on_all(messages[0].partition(": ")[2] if everywhere else messages[0])
 
 
 def _default_engine(launch: Launch) -> str:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 from mpi4py import MPI
 
-from hvd_ae.collectives.messages import patiently
+from hvd_ae.collectives.point_to_point import poll_with_backoff
 
 SERVER = 0
 
@@ -33,7 +33,7 @@ class ParameterWindow:
             self._parameters, self._mail = vectors[:parameters], vectors[parameters:].reshape(workers, parameters)
             self._flags = states  # version, then for each worker: 1 + the version of its gradient or 0, and its rows
         self.bytes_sent, self.seconds, self.calls = 0, 0.0, 0
-        self.waits = False
+        self.is_waiting = False
         if is_server:
             self._flags[0] = -1  # nothing to be seen yet
         communicator.Barrier()
@@ -51,8 +51,8 @@ class ParameterWindow:
 
     def take(self) -> tuple[int, np.ndarray, int, int]:
         """What a mailbox holds, as soon as one is full, in turn: (worker, gradient, its version, its rows) (server)."""
-        started, self.waits = time.perf_counter(), True
-        taken = patiently(self._take_full)
+        started, self.is_waiting = time.perf_counter(), True
+        taken = poll_with_backoff(self._take_full)
         self._count(0, started)
         return taken
 
@@ -72,8 +72,8 @@ class ParameterWindow:
 
     def fetch(self) -> tuple[np.ndarray, int]:
         """The parameters as they are now, and their version, as soon as there are any (worker)."""
-        started, self.waits = time.perf_counter(), True
-        patiently(lambda: self._read_state(0) >= 0 and self._read_state(1 + 2 * (self._rank - 1)) == 0)
+        started, self.is_waiting = time.perf_counter(), True
+        poll_with_backoff(lambda: self._read_state(0) >= 0 and self._read_state(1 + 2 * (self._rank - 1)) == 0)
         parameters, version = np.empty(self._length, np.float32), np.empty(1, np.int64)
         self._vectors.Lock(SERVER, MPI.LOCK_SHARED)
         self._vectors.Get(parameters, SERVER)
@@ -86,7 +86,7 @@ class ParameterWindow:
 
     def push(self, gradient: np.ndarray, version: int, rows: int) -> None:
         """Put a gradient into this worker's mailbox, which the last `fetch` found empty (worker)."""
-        started, self.waits, worker = time.perf_counter(), True, self._rank - 1
+        started, self.is_waiting, worker = time.perf_counter(), True, self._rank - 1
         self._vectors.Lock(SERVER, MPI.LOCK_SHARED)
         self._vectors.Put(gradient, SERVER, (1 + worker) * self._length)
         self._vectors.Unlock(SERVER)  # the gradient is there before the flag says so
@@ -110,7 +110,7 @@ class ParameterWindow:
         return int(state[0])
 
     def _count(self, bytes_sent: int, started: float) -> None:
-        self.waits = False
+        self.is_waiting = False
         self.calls += 1
         self.bytes_sent += bytes_sent
         self.seconds += time.perf_counter() - started

@@ -19,7 +19,7 @@ from hvd_ae.data.partition import (
     part_start,
 )
 from hvd_ae.data.samples import Samples
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class EpochPlan:
     """This rank's part in an epoch."""
 
     indices: np.ndarray  # int64: this rank's rows in the order they are used
-    my_rows: np.ndarray  # int32 (steps,): how many of them each step takes; may be 0 in the last step
-    global_rows: np.ndarray  # int32 (steps,): rows of all ranks in each step
+    batch_sizes: np.ndarray  # int32 (steps,): how many of them each step takes; may be 0 in the last step
+    global_batch_sizes: np.ndarray  # int32 (steps,): rows of all ranks in each step
 
 
 @dataclass(frozen=True)
-class Chunk:
+class SuperBatch:
     """The rows of several steps."""
 
     inputs: np.ndarray  # (rows of all these steps, *sample_shape)
-    my_rows: np.ndarray  # int32 (steps,)
-    global_rows: np.ndarray  # int32 (steps,)
+    batch_sizes: np.ndarray  # int32 (steps,)
+    global_batch_sizes: np.ndarray  # int32 (steps,)
     labels: np.ndarray | None = None  # int64 (rows of all these steps,), where they are asked for
 
 
@@ -66,23 +66,23 @@ def plan_epoch(partition: str, samples: int, world: World, batch_size: int, seed
         lengths = [int(left[own_part(partition, samples, world.size, rank, seed, **kept)].sum())
                    for rank in range(world.size)]
     before = np.arange(0, max(lengths), batch_size)  # rows of a part that earlier steps have taken
-    global_rows = sum(number * np.clip(length - before, 0, batch_size) for length, number in Counter(lengths).items())
-    my_rows = np.clip(len(order) - before, 0, batch_size)
-    return EpochPlan(order, my_rows.astype(np.int32), global_rows.astype(np.int32))
+    global_batch_sizes = sum(number * np.clip(length - before, 0, batch_size) for length, number in Counter(lengths).items())
+    batch_sizes = np.clip(len(order) - before, 0, batch_size)
+    return EpochPlan(order, batch_sizes.astype(np.int32), global_batch_sizes.astype(np.int32))
 
 
 def _plan_reshuffled(order: np.ndarray, world: World, batch_size: int) -> EpochPlan:
     global_batch = batch_size * world.size
     full, rest = divmod(len(order), global_batch)
     mine = order[: full * global_batch].reshape(full, world.size, batch_size)[:, world.rank].ravel()
-    my_rows, global_rows = [batch_size] * full, [global_batch] * full
+    batch_sizes, global_batch_sizes = [batch_size] * full, [global_batch] * full
     if rest:
         start, size = part_start(rest, world.size, world.rank), part_size(rest, world.size, world.rank)
         first = full * global_batch + start
         mine = np.concatenate([mine, order[first : first + size]])
-        my_rows.append(size)
-        global_rows.append(rest)
-    return EpochPlan(mine, np.array(my_rows, np.int32), np.array(global_rows, np.int32))
+        batch_sizes.append(size)
+        global_batch_sizes.append(rest)
+    return EpochPlan(mine, np.array(batch_sizes, np.int32), np.array(global_batch_sizes, np.int32))
 
 
 def plan_evaluation(samples: int, world: World) -> np.ndarray:
@@ -92,8 +92,8 @@ def plan_evaluation(samples: int, world: World) -> np.ndarray:
 
 
 @contextmanager
-def chunks(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[int],
-           with_labels: bool = False) -> Iterator[Iterator[Chunk]]:
+def super_batches(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[int],
+           with_labels: bool = False) -> Iterator[Iterator[SuperBatch]]:
     """The chunks from `first_step` on, each ending before the next of the steps `ends`, read one ahead by a thread.
 
     Two chunks are in memory at a time. A fault in the thread is raised where its chunk is asked for. The thread ends
@@ -104,7 +104,7 @@ def chunks(samples: Samples, plan: EpochPlan, first_step: int, ends: Sequence[in
 
 
 def _read_ahead(reader: ThreadPoolExecutor, samples: Samples, plan: EpochPlan, first_step: int,
-                ends: Sequence[int], with_labels: bool) -> Iterator[Chunk]:
+                ends: Sequence[int], with_labels: bool) -> Iterator[SuperBatch]:
     ahead = None
     for step, end in pairwise([first_step, *ends]):
         following = reader.submit(_read, samples, plan, step, end, with_labels)
@@ -115,9 +115,9 @@ def _read_ahead(reader: ThreadPoolExecutor, samples: Samples, plan: EpochPlan, f
         yield ahead.result()
 
 
-def _read(samples: Samples, plan: EpochPlan, step: int, end: int, with_labels: bool) -> Chunk:
-    first = int(plan.my_rows[:step].sum())
-    rows = int(plan.my_rows[step:end].sum())
+def _read(samples: Samples, plan: EpochPlan, step: int, end: int, with_labels: bool) -> SuperBatch:
+    first = int(plan.batch_sizes[:step].sum())
+    rows = int(plan.batch_sizes[step:end].sum())
     mine = plan.indices[first : first + rows]
     labels = samples.labels[mine] if with_labels else None
-    return Chunk(samples.rows(mine), plan.my_rows[step:end], plan.global_rows[step:end], labels)
+    return SuperBatch(samples.rows(mine), plan.batch_sizes[step:end], plan.global_batch_sizes[step:end], labels)

@@ -14,7 +14,7 @@ from hvd_ae.data.idx import read_idx
 from hvd_ae.data.samples import Samples, check_kind, check_labels
 from hvd_ae.data.synthetic import synthetic
 from hvd_ae.errors import Refused
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 _KNOWN = f"{', '.join(('digits', *DOWNLOADED))}, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or an IDX file"
 

@@ -3,7 +3,7 @@
 import json
 import os
 
-from hvd_ae.collectives.about import mapped_mpi
+from hvd_ae.runtime.mpi_info import mapped_mpi
 
 MARK = "hvd_ae probe: "
 

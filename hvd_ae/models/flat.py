@@ -43,7 +43,7 @@ class Layout:
         return tf.concat([tf.reshape(array, [-1]) for array in arrays], axis=0)
 
 
-class Evaluation(NamedTuple):
+class LossAndGradient(NamedTuple):
     """What one forward and backward pass gives."""
 
     gradient: list[tf.Tensor]  # float32 (parameters,), in as many pieces as were asked for, each as soon as it is there
@@ -122,7 +122,7 @@ class FlatModel:
             outputs, penalties = model(inputs, training=training), model.losses
         return outputs, [scope.get_current_value(v) for v in model.non_trainable_variables], penalties
 
-    def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor, buckets: int = 1) -> Evaluation:
+    def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor, buckets: int = 1) -> LossAndGradient:
         """Loss and gradient, in `buckets` pieces, of the rows' losses summed and divided by `divisor`.
 
         With the rows of this rank as divisor the gradient is this rank's mean over samples. With the rows of all
@@ -141,7 +141,7 @@ class FlatModel:
         gradient = [self.layout.join(gradients[arrays]) for arrays in self.layout.buckets(buckets)]
         _last_first(gradient)
         buffers = self.buffer_layout.join(self._of_kind(non_trainable, True))
-        return Evaluation(gradient, loss_sum, buffers, self._of_kind(non_trainable, False))
+        return LossAndGradient(gradient, loss_sum, buffers, self._of_kind(non_trainable, False))
 
 
 def _last_first(buckets: list[tf.Tensor]) -> None:

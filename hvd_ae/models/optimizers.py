@@ -54,10 +54,10 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, start: float, rate: float, steps: int):
         self.start, self.rate, self.steps = start, rate, steps
-        self.shift = tf.Variable(0, dtype=tf.int64, name="shift", trainable=False)
+        self.ring_shift = tf.Variable(0, dtype=tf.int64, name="shift", trainable=False)
 
     def __call__(self, step):
-        counted = keras.ops.cast(step, "int64") + self.shift
+        counted = keras.ops.cast(step, "int64") + self.ring_shift
         progress = keras.ops.minimum(keras.ops.cast(counted, "float32") / float(self.steps), 1.0)
         return self.start + (self.rate - self.start) * progress
 

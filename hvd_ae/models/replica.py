@@ -15,8 +15,8 @@ class Batch(NamedTuple):
 
     inputs: tf.Tensor  # this rank's rows, (rows, *sample_shape); there may be none
     targets: tf.Tensor  # what the outputs are compared with; for an autoencoder the inputs
-    rows: tf.Tensor  # int32: this rank's rows
-    global_rows: tf.Tensor  # int32: rows over all ranks, at least 1
+    size: tf.Tensor  # int32: this rank's samples
+    global_size: tf.Tensor  # int32: samples of all ranks, at least 1
 
 
 class Replica:
@@ -38,7 +38,7 @@ class Replica:
         self.buffers = tf.Variable(buffers, name="buffers", trainable=False)
         self.counters = [tf.Variable(c + np.asarray(rank, c.dtype), trainable=False) for c in counters]
         # the samples this rank, and all ranks, have trained on since the last average: its weight in the next one
-        self.rows_since = tf.Variable(tf.zeros([2], tf.int64), name="rows_since", trainable=False)
+        self.samples_since_sync = tf.Variable(tf.zeros([2], tf.int64), name="rows_since", trainable=False)
         self.optimizer = optimizer
         self.part = part
         self.trained = self.parameters if part is None else keras.Variable(parameters[part[0] : sum(part)], name="part")
@@ -53,7 +53,7 @@ class Replica:
         return self.parameters.value
 
     @property
-    def slots(self) -> list[tf.Variable]:
+    def optimizer_state(self) -> list[tf.Variable]:
         """The optimizer's vectors: momentum, velocity and so on."""
         return [v.value for v in self.optimizer.variables if v.shape == self.trained.shape]
 
@@ -63,7 +63,7 @@ class Replica:
         return int(self.optimizer.iterations)
 
     @property
-    def rate_shift(self) -> tf.Variable | None:
+    def schedule_shift(self) -> tf.Variable | None:
         """What a warm-up adds to that number (int64); None where there is no warm-up."""
         return getattr(self.optimizer._learning_rate, "shift", None)
 
@@ -77,8 +77,8 @@ class Replica:
         """Everything that training changes: parameters, buffers, slot_*, seed_*, and count_*, the optimizer's scalars."""
         vectors = {"parameters": self.vector, "buffers": self.buffers}
         vectors |= {f"seed_{position}": counter for position, counter in enumerate(self.counters)}
-        if self.rate_shift is not None:
-            vectors["count_shift"] = self.rate_shift
+        if self.schedule_shift is not None:
+            vectors["count_shift"] = self.schedule_shift
         for position, variable in enumerate(self.optimizer.variables):  # not all of them have names of their own
             kind = "slot" if variable.shape == self.trained.shape else "count"
             if variable.name != "learning_rate":  # a setting, which a resumed run may change
@@ -101,17 +101,17 @@ class Replica:
         layout = self.flat.layout
         sizes = [sum(layout.sizes[arrays]) for arrays in layout.buckets(buckets)]
         gradient, loss_sum, buffers, counters = tf.cond(
-            batch.rows > 0,
+            batch.size > 0,
             lambda: tuple(self._evaluate(batch, divisor, buckets)),
             # filled with a number that is 0 here: TensorFlow would keep a constant of that size for good
-            lambda: ([tf.fill([size], tf.cast(batch.rows, tf.float32)) for size in sizes], 0.0,
+            lambda: ([tf.fill([size], tf.cast(batch.size, tf.float32)) for size in sizes], 0.0,
                      tf.identity(self.buffers), list(map(tf.identity, self.counters))),
         )
         if self.flat.buffer_layout.size:
             self.buffers.assign(buffers)
         for variable, value in zip(self.counters, counters):
             variable.assign(value)
-        self.rows_since.assign_add(tf.cast(tf.stack([batch.rows, batch.global_rows]), tf.int64))
+        self.samples_since_sync.assign_add(tf.cast(tf.stack([batch.size, batch.global_size]), tf.int64))
         return gradient, loss_sum
 
     def _evaluate(self, batch: Batch, divisor: tf.Tensor, buckets: int):
@@ -125,9 +125,9 @@ class Replica:
         """One step of the optimizer on what it trains: all parameters, or this rank's part of them."""
         self._apply(gradient)
 
-    def release_slots(self) -> None:
+    def release_optimizer_state(self) -> None:
         """Give back the memory of the optimizer's vectors, when nothing is trained any more."""
-        for slot in self.slots:
+        for slot in self.optimizer_state:
             replace(slot, tf.zeros([0]))
 
     def _apply_eagerly(self, gradient: tf.Tensor) -> None:

@@ -75,7 +75,7 @@ def _in_one_sentence(path: str | Path) -> Iterator[None]:
     except OSError as error:
         failure = NotWritten(f"{path} cannot be written ({error.strerror or error}): make room, or name another place; what "
                              "was there before is as it was")
-        failure.agreed = False  # others know nothing of this rank's file
+        failure.raised_on_all_ranks = False  # others know nothing of this rank's file
         raise failure from None
 
 

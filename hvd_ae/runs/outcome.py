@@ -12,7 +12,7 @@ from hvd_ae.data.sources import Source
 from hvd_ae.models.build import find_encoder
 from hvd_ae.runs.files import replacing
 from hvd_ae.runs.plots import plot_latent, plot_loss, plot_profiles, plot_reconstructions
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 _PICTURES = 10
 _CODES = 2000

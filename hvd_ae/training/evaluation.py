@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
-from hvd_ae.collectives.engine import Engine
+from hvd_ae.averaging.strategy import Strategy
+from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.batches import plan_evaluation
 from hvd_ae.data.samples import Samples
 
@@ -21,11 +21,11 @@ class Evaluator:
         of_labels: whether the targets are the samples' labels, and not the samples.
     """
 
-    def __init__(self, way: Way, samples: Samples, measures: Mapping[str, Callable], collectives: Engine,
+    def __init__(self, strategy: Strategy, samples: Samples, measures: Mapping[str, Callable], comm: Communicator,
                  batch_size: int, of_labels: bool = False):
-        self._samples, self._collectives, self._batch_size = samples, collectives, batch_size
+        self._samples, self._collectives, self._batch_size = samples, comm, batch_size
         self._names = list(measures)
-        self._share = plan_evaluation(samples.count, collectives.world)
+        self._share = plan_evaluation(samples.count, comm.world)
         scale = tf.constant(samples.scale, tf.float32)
 
         rows = tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)
@@ -34,7 +34,7 @@ class Evaluator:
         def sums(inputs, labels=None):
             values = tf.cast(inputs, tf.float32) * scale
             targets = values if labels is None else labels
-            return tf.stack(way.replica.losses_of(*way.result, values, targets, measures.values()))
+            return tf.stack(strategy.replica.losses_of(*strategy.result, values, targets, measures.values()))
 
         self._sums, self._of_labels = sums, of_labels
 

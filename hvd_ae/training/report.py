@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hvd_ae.collectives.engine import Traffic
-from hvd_ae.training.pace import Clock
-from hvd_ae.training.position import Position
-from hvd_ae.training.prepare import Prepared
+from hvd_ae.collectives.communicator import Traffic
+from hvd_ae.training.cursor import Cursor
+from hvd_ae.training.execution import Clock
+from hvd_ae.training.session import Session
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,22 @@ class EpochReport:
         return {**row, "samples_per_second": self.samples_per_second, **measurements}
 
 
-def reduce_report(prepared: Prepared, position: Position, clock: Clock, traffic: Traffic,
+def reduce_report(session: Session, cursor: Cursor, clock: Clock, traffic: Traffic,
                   validation: dict[str, float], in_sync: bool | None) -> EpochReport:
     """This epoch's report (every rank calls it); the count of drift begins anew."""
-    collectives, way = prepared.collectives, prepared.way
-    squares, averages = way.drift.numpy()
-    way.drift.assign([0.0, 0.0])
-    sums = collectives.sum(np.array([position.loss_sum, traffic.seconds, traffic.bytes_sent, squares, averages])).numpy()
-    seconds, warm_seconds = collectives.maximum(np.array([clock.seconds, clock.warm_seconds])).numpy()
-    ranks = collectives.world.size
+    comm, strategy = session.comm, session.strategy
+    squares, averages = strategy.drift.numpy()
+    strategy.drift.assign([0.0, 0.0])
+    sums = comm.sum(np.array([cursor.loss_sum, traffic.seconds, traffic.bytes_sent, squares, averages])).numpy()
+    seconds, warm_seconds = comm.maximum(np.array([clock.seconds, clock.warm_seconds])).numpy()
+    ranks = comm.world.size
     return EpochReport(
-        epoch=position.epoch + 1,
-        step=position.step,
-        samples=position.samples,
-        train_loss=float(sums[0]) / position.epoch_samples,
+        epoch=cursor.epoch + 1,
+        step=cursor.step,
+        samples=cursor.samples,
+        train_loss=float(sums[0]) / cursor.epoch_samples,
         **{"val_mse": None, **validation},
-        learning_rate=prepared.replica.learning_rate,
+        learning_rate=session.replica.learning_rate,
         seconds=float(seconds),
         timed_seconds=float(warm_seconds),
         timed_samples=clock.warm_samples,
@@ -67,5 +67,5 @@ def reduce_report(prepared: Prepared, position: Position, clock: Clock, traffic:
         bytes_sent_per_rank=round(float(sums[2]) / ranks),
         drift=math.sqrt(sums[3] / sums[4]) if sums[4] else None,
         in_sync=in_sync,
-        measurements=way.measurements(),
+        measurements=strategy.measurements(),
     )

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.data.samples import Samples
 from hvd_ae.models.replica import Batch
 
 
-def compile_steps(way: Way, samples: Samples, of_labels: bool = False) -> Callable[..., tf.Tensor]:
+def compile_steps(strategy: Strategy, samples: Samples, of_labels: bool = False) -> Callable[..., tf.Tensor]:
     """A graph that trains on several consecutive batches.
 
     Returns a function of (inputs, rows, global_rows): the steps' rows one after the other, and for each step how many
@@ -22,12 +22,12 @@ def compile_steps(way: Way, samples: Samples, of_labels: bool = False) -> Callab
     labels_of_steps = [tf.TensorSpec([None], tf.int64)] if of_labels else []
 
     @tf.function(input_signature=[inputs_of_steps, rows_of_steps, rows_of_steps, *labels_of_steps])
-    def run_steps(inputs, rows, global_rows, labels=None):
+    def run_steps(inputs, rows, global_batch_sizes, labels=None):
         first, loss_sum = tf.constant(0), tf.constant(0.0, tf.float64)
         for step in tf.range(tf.size(rows)):
             values = tf.cast(inputs[first : first + rows[step]], tf.float32) * scale
             targets = values if labels is None else labels[first : first + rows[step]]
-            loss = way.step(Batch(values, targets, rows[step], global_rows[step]))
+            loss = strategy.step(Batch(values, targets, rows[step], global_batch_sizes[step]))
             loss_sum += tf.cast(loss, tf.float64)
             first += rows[step]
         return loss_sum

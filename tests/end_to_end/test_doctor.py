@@ -11,12 +11,12 @@ CHECKS = {"launcher", "MPI", "Horovod", "hosts", "cores", "GPUs", "all-reduce", 
 
 
 @pytest.mark.parametrize("collectives", ["horovod", "mpi"])
-def test_a_healthy_job(tmp_path, collectives):
-    said = succeeded(mpirun(2, HVD_AE, "doctor", "--json", "--run-dir", str(tmp_path / "runs"), "--collectives", collectives))
+def test_a_healthy_job(tmp_path, comm):
+    said = succeeded(mpirun(2, HVD_AE, "doctor", "--json", "--run-dir", str(tmp_path / "runs"), "--collectives", comm))
     found = json.loads(said)
     assert {finding["check"] for finding in found} == CHECKS
     assert not [finding for finding in found if finding["level"] == "fault"]
-    assert f"through {collectives}" in said
+    assert f"through {comm}" in said
     assert not (tmp_path / "runs").exists(), "what was made to look is gone"
 
 
@@ -62,7 +62,7 @@ def test_a_job_that_will_suffer(tmp_path):
 
 
 def test_the_laws_hold(tmp_path):
-    said = succeeded(mpirun(2, HVD_AE, "verify", "--ways", "gradient,sharded,parameter",
+    said = succeeded(mpirun(2, HVD_AE, "verify", "--averaging", "gradient,sharded,parameter",
                             "--report", str(tmp_path / "laws.md")))
     report = (tmp_path / "laws.md").read_text()
     assert report.startswith("# All laws hold: 2 ranks on 1 node, collectives horovod")
@@ -81,23 +81,23 @@ import sys
 import tensorflow as tf
 from hvd_ae import cli
 from hvd_ae.averaging.gradient import Gradient
-from hvd_ae.collectives.mpi import MPIEngine
+from hvd_ae.collectives.mpi import MPICommunicator
 
 if sys.argv[1] == "sum":  # too small by a tenth, alike on all ranks, and so never out of step
-    original = MPIEngine._ordered_sum
-    MPIEngine._ordered_sum = lambda self, vector: original(self, vector) * vector.dtype.type(
+    original = MPICommunicator._ordered_sum
+    MPICommunicator._ordered_sum = lambda self, vector: original(self, vector) * vector.dtype.type(
         0.9 if vector.dtype.kind == "f" and vector.size > 100 else 1)
-    from hvd_ae import verify
+    from hvd_ae.commands import verify
     verify.save = lambda *arguments, **options: None  # and what was to be kept is not
 else:  # one rank's own, behind the averaging's back
     step = Gradient.step
     def drifting(self, batch):
         loss_sum = step(self, batch)
-        if self.collectives.world.rank == 1:
+        if self.comm.world.rank == 1:
             self.replica.vector.assign(tf.tensor_scatter_nd_add(self.replica.vector, [[7]], [1e-6]))
         return loss_sum
     Gradient.step = drifting
-sys.exit(cli.main(["verify", "--ways", "gradient", "--collectives", "mpi", "--report", sys.argv[2]]))
+sys.exit(cli.main(["verify", "--averaging", "gradient", "--collectives", "mpi", "--report", sys.argv[2]]))
 """
 
 

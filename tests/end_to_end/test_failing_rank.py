@@ -19,22 +19,22 @@ from hvd_ae.training.loop import Loop
 original = Loop._epoch
 
 def fails_on_rank_1(self, clock):
-    if self.position.epoch == 2 and self._p.collectives.world.rank == 1:
+    if self.cursor.epoch == 2 and self._p.comm.world.rank == 1:
         raise RuntimeError("the disk of rank 1 is on fire")
     yield from original(self, clock)
 
 Loop._epoch = fails_on_rank_1
 hvd_ae.train(hvd_ae.TrainSettings(data="synthetic:4000x64", model="shallow", epochs=1000000, run_dir=sys.argv[1],
-                                  collectives=sys.argv[2]))
+                                  comm=sys.argv[2]))
 '''
 
 
 @pytest.mark.parametrize("collectives", ["horovod", "mpi"])
-def test_an_exception_on_one_rank_ends_all_with_its_traceback(tmp_path, collectives):
+def test_an_exception_on_one_rank_ends_all_with_its_traceback(tmp_path, comm):
     script = tmp_path / "fails.py"
     script.write_text(RAISES)
     started = time.monotonic()
-    ended = mpirun(3, sys.executable, str(script), str(tmp_path / "run"), collectives, timeout=90)
+    ended = mpirun(3, sys.executable, str(script), str(tmp_path / "run"), comm, timeout=90)
     assert ended.returncode == 1
     assert "rank 1 of 3 failed" in ended.stderr
     assert "RuntimeError: the disk of rank 1 is on fire" in ended.stderr
@@ -52,7 +52,7 @@ original = Gradient.step
 
 def one_bit_off_on_rank_1(self, batch):
     loss_sum = original(self, batch)
-    if self.collectives.world.rank == 1:
+    if self.comm.world.rank == 1:
         self.replica.vector.assign(tf.tensor_scatter_nd_add(self.replica.vector, [[7]], [1e-6]))
     return loss_sum
 
@@ -72,9 +72,9 @@ def test_ranks_out_of_step_end_the_job_with_status_3(tmp_path):
 
 
 @pytest.mark.parametrize("collectives", ["horovod", "mpi"])
-def test_a_killed_rank_ends_all_within_30_seconds(tmp_path, collectives):
+def test_a_killed_rank_ends_all_within_30_seconds(tmp_path, comm):
     run_dir = tmp_path / "run"
-    command = [HVD_AE, *ENDLESS, "--run-dir", str(run_dir), "--collectives", collectives]
+    command = [HVD_AE, *ENDLESS, "--run-dir", str(run_dir), "--collectives", comm]
     with started(3, *command, log=tmp_path / "log") as job:
         wait_until(lambda: (run_dir / "metrics.jsonl").exists(), 90)  # training is under way
         ranks = ranks_of(job)

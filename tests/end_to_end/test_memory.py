@@ -24,12 +24,12 @@ def numbers(features: int) -> int:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("way", "vectors"), [("gradient", 6), ("sharded", 5)])
-def test_a_rank_grows_by_so_many_vectors_with_adam(tmp_path, way, vectors):
+def test_a_rank_grows_by_so_many_vectors_with_adam(tmp_path, strategy, vectors):
     """Parameters, two slots, the gradient twice while its layers are joined, and what MPI needs; files included."""
     (tmp_path / "wide.py").write_text(MODEL)
     path, peaks = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]), {}
     for features in (3000, 21_000):
-        trained = jobs.train(2, "--data", f"synthetic:40x{features}", "--model", "wide:build", "--averaging", way,
+        trained = jobs.train(2, "--data", f"synthetic:40x{features}", "--model", "wide:build", "--averaging", strategy,
                              "--batch-size", 4, "--epochs", 2, PYTHONPATH=path)
         peaks[features] = max(sizes["peak"] for sizes in trained.memory.values())
     data = 4 * 40 * (21_000 - 3000)

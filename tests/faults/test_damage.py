@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 
-from hvd_ae.collectives.single import SingleEngine
+from hvd_ae.collectives.single import SingleCommunicator
 from hvd_ae.config import TrainSettings
 from hvd_ae.errors import Refused
-from hvd_ae.training.checkpoint import save
+from hvd_ae.training.checkpointing.restore import restore_newest
+from hvd_ae.training.checkpointing.save import save
+from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.loop import Loop
-from hvd_ae.training.position import Position
-from hvd_ae.training.prepare import prepare
-from hvd_ae.training.resume import restore_newest
+from hvd_ae.training.session import prepare
 from tests.launch import HVD_AE, run, succeeded
 
 SETTINGS = TrainSettings(data="synthetic:60x16", model="shallow", epochs=2, batch_size=8, optimizer="adam")
@@ -49,19 +49,19 @@ def damage(random_: random.Random, folder) -> str:
     return f"{kind} {path.name}"
 
 
-def values(way):
-    return {name: vector.numpy() for name, vector in way.vectors.items()}
+def values(strategy):
+    return {name: vector.numpy() for name, vector in strategy.vectors.items()}
 
 
 @pytest.mark.timeout(600)
 def test_a_thousand_damaged_checkpoints_are_refused_or_right(tmp_path):
     """Two checkpoints, the newer one damaged: what is restored is one of the two, to the last bit."""
-    prepared = prepare(SETTINGS.effective(), SingleEngine())
-    loop, states = Loop(prepared, Position()), {}
+    session = prepare(SETTINGS.resolved(), SingleCommunicator())
+    loop, states = Loop(session, Cursor()), {}
     for progress in loop.run():
         if progress.report:
-            save(prepared, progress.position, tmp_path / "good", keep=2)
-            states[progress.position.step] = values(prepared.way)
+            save(session, progress.cursor, tmp_path / "good", keep=2)
+            states[progress.cursor.step] = values(session.strategy)
     older, newer = sorted(states)
     random_, passed_over = random.Random(7), 0
     for _ in range(1000):
@@ -69,13 +69,13 @@ def test_a_thousand_damaged_checkpoints_are_refused_or_right(tmp_path):
         shutil.copytree(tmp_path / "good", tmp_path / "tried")
         done = damage(random_, tmp_path / "tried" / f"step-{newer:08d}")
         try:
-            found = restore_newest(prepared, tmp_path / "tried")
+            found = restore_newest(session, tmp_path / "tried")
         except Refused as refusal:  # a whole manifest of something else
             raise AssertionError(f"{done}: {refusal}") from None
-        assert found.position.step in (older, newer), done
-        assert (found.position.step == older) == bool(found.bad), done
-        for name, value in values(prepared.way).items():
-            np.testing.assert_array_equal(value, states[found.position.step][name], err_msg=f"{done}: {name}")
+        assert found.cursor.step in (older, newer), done
+        assert (found.cursor.step == older) == bool(found.bad), done
+        for name, value in values(session.strategy).items():
+            np.testing.assert_array_equal(value, states[found.cursor.step][name], err_msg=f"{done}: {name}")
         passed_over += bool(found.bad)
     assert passed_over > 500
     print(f"1000 damaged checkpoints: {passed_over} passed over by name for the one before, {1000 - passed_over} unharmed "

@@ -14,14 +14,14 @@ import os, signal, sys
 import numpy as np
 import hvd_ae
 from hvd_ae import api
-from hvd_ae.collectives.mpi import MPIEngine
+from hvd_ae.collectives.mpi import MPICommunicator
 from hvd_ae.collectives.start import start
 from hvd_ae.errors import Stopped
-from hvd_ae.training import checkpoint
+from hvd_ae.training.checkpointing import save as checkpoint
 from hvd_ae.training.evaluation import Evaluator
 
-collectives = start("mpi", threads=1)
-rank = collectives.world.rank
+comm = start("mpi", threads=1)
+rank = comm.world.rank
 
 def signalled_on_rank_1(owner, name, call, number):
     """Send the signal in the middle of the given call of a function, once."""
@@ -37,7 +37,7 @@ def signalled_on_rank_1(owner, name, call, number):
 
 PHASES = {
     "before the first step": (api, "prepare", 1, signal.SIGTERM),
-    "in an average": (MPIEngine, "_ordered_sum", 40, signal.SIGUSR1),
+    "in an average": (MPICommunicator, "_ordered_sum", 40, signal.SIGUSR1),
     "in a checkpoint": (checkpoint, "write_vectors", 1, signal.SIGUSR2),
     "in evaluation": (Evaluator, "means", 2, signal.SIGTERM),
 }
@@ -45,7 +45,7 @@ PHASES = {
 def train(name, resume=False):
     return hvd_ae.train(hvd_ae.TrainSettings(
         data="synthetic:2000x64", model="shallow", batch_size=8, epochs=4, averaging="parameter", sync_every=7,
-        collectives="mpi", run_dir=f"{sys.argv[1]}/{name}", resume=resume), collectives).summary
+        comm="mpi", run_dir=f"{sys.argv[1]}/{name}", resume=resume), comm).summary
 
 whole = train("whole")
 for phase, (owner, name, call, number) in PHASES.items():

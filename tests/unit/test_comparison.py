@@ -2,7 +2,7 @@
 
 import re
 
-from hvd_ae.runs.comparison import pareto_front, table
+from hvd_ae.commands.compare.table import pareto_front, table
 
 
 def test_a_table_shows_medians_and_the_spread_over_seeds():

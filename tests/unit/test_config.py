@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hvd_ae import config
-from hvd_ae.averaging import WAYS
+from hvd_ae.averaging import STRATEGIES
 from hvd_ae.cli import COMMANDS, _parse, main
 from hvd_ae.config import WAY_SETTINGS, TrainSettings, flags_from_toml, to_toml
 from hvd_ae.data.download import NAMES
@@ -27,7 +27,7 @@ from hvd_ae.models.optimizers import OPTIMIZERS
     ({"averaging": "magic"}, "averaging='magic' is not known: use one of gradient, sharded"),
     ({"partition": "magic"}, "partition='magic' is not known: use one of contiguous, strided"),
     ({"sync_every": 1}, "sync_every=1 has no effect with averaging='gradient': drop it, or use averaging='parameter'"),
-    ({"slots": "reset"}, "slots=reset has no effect with averaging='gradient'"),
+    ({"optimizer_state": "reset"}, "slots=reset has no effect with averaging='gradient'"),
     ({"concentration": 0.1}, "concentration=0.1 has no effect with partition='reshuffled'"),
     ({"partition": "label-skew", "concentration": 0.0}, "concentration=0.0 must be above 0"),
     ({"warmup_epochs": 2.0}, "warmup_epochs=2.0 has no effect with lr_scaling='none'"),
@@ -52,11 +52,11 @@ from hvd_ae.models.optimizers import OPTIMIZERS
 ])
 def test_what_cannot_be_is_refused_in_a_sentence(changes, sentence):
     with pytest.raises(Refused) as refusal:
-        TrainSettings(**changes).effective()
+        TrainSettings(**changes).resolved()
     assert sentence in str(refusal.value)
 
 
-AT_LEAST_ONE = ("batch_size", "epochs", "steps", "keep_checkpoints", "proof_every", "threads")
+AT_LEAST_ONE = ("batch_size", "epochs", "steps", "keep_checkpoints", "check_every", "threads")
 ABOVE_ZERO = {"learning_rate": "gradient", "clip_norm": "gradient", "drift_limit": "adaptive",
               "communication_share": "adaptive", "elastic_rate": "elastic"}
 
@@ -64,65 +64,65 @@ ABOVE_ZERO = {"learning_rate": "gradient", "clip_norm": "gradient", "drift_limit
 @pytest.mark.parametrize("name", AT_LEAST_ONE)
 def test_counts_begin_at_one(name):
     with pytest.raises(Refused, match=f"^{name}=0 must be at least 1: "):
-        TrainSettings(**{name: 0}).effective()
-    assert getattr(TrainSettings(**{name: 1}).effective(), name) == 1
+        TrainSettings(**{name: 0}).resolved()
+    assert getattr(TrainSettings(**{name: 1}).resolved(), name) == 1
 
 
 @pytest.mark.parametrize("name", ABOVE_ZERO)
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
 def test_rates_and_limits_are_above_zero(name, value):
     with pytest.raises(Refused, match=f"^{name}={value} must be above 0: try "):
-        TrainSettings(**{name: value}, averaging=ABOVE_ZERO[name]).effective()
+        TrainSettings(**{name: value}, averaging=ABOVE_ZERO[name]).resolved()
 
 
-VALUES = {"slots": "reset", "compression": "fp16", "outer_optimizer": "sgd", "server": "async", "graph": "complete",
+VALUES = {"optimizer_state": "reset", "compression": "fp16", "outer_optimizer": "sgd", "server": "async", "graph": "complete",
           "clip_norm": 1.0, "outer_learning_rate": 0.7, "outer_momentum": 0.9, "drift_limit": 0.1,
           "communication_share": 0.1, "elastic_rate": 0.5}
 
 
-@pytest.mark.parametrize("way", WAY_SETTINGS)
-def test_a_setting_is_taken_by_the_ways_that_it_means_something_to_and_by_no_other(way):
+@pytest.mark.parametrize("strategy", WAY_SETTINGS)
+def test_a_setting_is_taken_by_the_ways_that_it_means_something_to_and_by_no_other(strategy):
     for name in {name for settings in WAY_SETTINGS.values() for name in settings}:
         given = {name: VALUES.get(name, 4)}
         if name in ("outer_learning_rate", "outer_momentum"):
             given |= {"outer_optimizer": "sgd"}
-        if name in WAY_SETTINGS[way]:
-            assert getattr(TrainSettings(averaging=way, **given).effective(), name) == given[name]
+        if name in WAY_SETTINGS[strategy]:
+            assert getattr(TrainSettings(averaging=strategy, **given).resolved(), name) == given[name]
         else:
-            with pytest.raises(Refused, match=f"has no effect with averaging='{way}': drop it, or use averaging='"):
-                TrainSettings(averaging=way, **given).effective()
+            with pytest.raises(Refused, match=f"has no effect with averaging='{strategy}': drop it, or use averaging='"):
+                TrainSettings(averaging=strategy, **given).resolved()
 
 
 @pytest.mark.parametrize("bounds, sync_every", [({}, 16), ({"max_sync_every": 8}, 8), ({"min_sync_every": 20}, 20)])
 def test_the_default_period_lies_within_the_bounds_that_are_given(bounds, sync_every):
-    settings = TrainSettings(averaging="adaptive", **bounds).effective()
+    settings = TrainSettings(averaging="adaptive", **bounds).resolved()
     assert settings.sync_every == sync_every
-    assert settings.effective() == settings
+    assert settings.resolved() == settings
 
 
 def test_a_way_fills_in_its_own_defaults_and_no_others():
-    assert TrainSettings(averaging="parameter").effective().sync_every == 16
-    assert TrainSettings(averaging="parameter", sync_every=3).effective().sync_every == 3
-    assert TrainSettings(averaging="gradient").effective().sync_every is None
-    assert TrainSettings(partition="label-skew").effective().concentration == 0.5
-    nesterov = TrainSettings(averaging="parameter", outer_optimizer="nesterov").effective()
+    assert TrainSettings(averaging="parameter").resolved().sync_every == 16
+    assert TrainSettings(averaging="parameter", sync_every=3).resolved().sync_every == 3
+    assert TrainSettings(averaging="gradient").resolved().sync_every is None
+    assert TrainSettings(partition="label-skew").resolved().concentration == 0.5
+    nesterov = TrainSettings(averaging="parameter", outer_optimizer="nesterov").resolved()
     assert (nesterov.outer_learning_rate, nesterov.outer_momentum) == (0.7, 0.9)
 
 
 def test_effective_settings_are_effective_again():
     """A run's config.toml holds effective settings, and must be accepted as they are."""
-    for given in (*({"averaging": way} for way in WAYS), {"data": "a.npy"}, {"data": "a.npy", "validation_data": "b.npy"},
+    for given in (*({"averaging": strategy} for strategy in STRATEGIES), {"data": "a.npy"}, {"data": "a.npy", "validation_data": "b.npy"},
                   {"model": "my.models:build"}):
-        once = TrainSettings(**given).effective()
-        assert once.effective() == once
+        once = TrainSettings(**given).resolved()
+        assert once.resolved() == once
 
 
 def test_a_split_and_a_last_activation_are_filled_in_where_they_have_an_effect():
-    assert TrainSettings(data="mine.npy").effective().validation_split == 0.1
+    assert TrainSettings(data="mine.npy").resolved().validation_split == 0.1
     for given in ({}, {"data": "mine.npy", "validation_data": "b.npy"}, {"data": "synthetic:10x4"}):
-        assert TrainSettings(**given).effective().validation_split is None
-    assert TrainSettings().effective().output_activation == "sigmoid"
-    assert TrainSettings(model="my.models:build").effective().output_activation is None
+        assert TrainSettings(**given).resolved().validation_split is None
+    assert TrainSettings().resolved().output_activation == "sigmoid"
+    assert TrainSettings(model="my.models:build").resolved().output_activation is None
 
 
 def test_the_names_that_bring_validation_samples_are_those_that_there_are():
@@ -130,9 +130,9 @@ def test_the_names_that_bring_validation_samples_are_those_that_there_are():
 
 
 def test_every_way_has_its_file_and_its_settings():
-    assert set(WAYS) == set(WAY_SETTINGS)
-    for way, kind in WAYS.items():
-        assert kind.__module__ == "hvd_ae.averaging." + way.replace("-", "_")
+    assert set(STRATEGIES) == set(WAY_SETTINGS)
+    for strategy, kind in STRATEGIES.items():
+        assert kind.__module__ == "hvd_ae.averaging." + strategy.replace("-", "_")
         assert len(kind.__doc__) > 100
 
 
@@ -144,7 +144,7 @@ def test_every_way_has_its_file_and_its_settings():
     {},
 ])
 def test_settings_survive_the_way_through_toml_and_flags(tmp_path, given):
-    settings = TrainSettings(**given).effective()
+    settings = TrainSettings(**given).resolved()
     path = tmp_path / "run.toml"
     path.write_text(to_toml(settings), encoding="utf-8")
     assert "None" not in path.read_text(encoding="utf-8")
@@ -196,7 +196,7 @@ def test_every_setting_has_a_help_text():
     assert unexplained <= set(fields)  # "as for `hvd-ae train`"
 
 
-@pytest.mark.parametrize("names, field", [(WAYS, "averaging"), (OPTIMIZERS, "optimizer"), (WIDTHS, "model")])
+@pytest.mark.parametrize("names, field", [(STRATEGIES, "averaging"), (OPTIMIZERS, "optimizer"), (WIDTHS, "model")])
 def test_help_names_every_choice(names, field):
     text = Path(config.__file__).read_text(encoding="utf-8")
     explained = text.split(f'\n    {field}: str = ')[1].split('"""')[1]

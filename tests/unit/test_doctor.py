@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from hvd_ae.doctor import measured, ranks
-from hvd_ae.doctor.doctor import _from_facts
-from hvd_ae.doctor.findings import fault, of_the_worst_rank, ok, warning, worst
-from hvd_ae.doctor.speak import Report, supervised
-from hvd_ae.world import Launch
+from hvd_ae.commands.doctor import measured, ranks
+from hvd_ae.commands.doctor.doctor import _from_facts
+from hvd_ae.commands.doctor.findings import fault, of_the_worst_rank, ok, warning, worst
+from hvd_ae.commands.doctor.supervisor import Report, supervised
+from hvd_ae.runtime.world import Launch
 
 MPICH = {"size": 2, "rank": 0, "threads": "MULTIPLE", "library": "MPICH 5.0.2", "files": ["/a/libmpi.so.12"]}
 OPEN_MPI = {**MPICH, "library": "Open MPI v5.0.1", "size": 1}
@@ -141,7 +141,7 @@ def test_something_is_always_said(capfd, look, status, last):
 
 
 def test_of_the_other_ranks_only_what_is_theirs_alone_is_said(capfd, monkeypatch):
-    monkeypatch.setattr("hvd_ae.doctor.speak._LATER", 0.1)
+    monkeypatch.setattr("hvd_ae.commands.doctor.supervisor._LATER", 0.1)
     second = Launch("PMI_SIZE", 2, 1)
     assert supervised(ends_with(16), Report(as_json=False, launch=second), timeout=5) == 1  # the root's did so too
     assert capfd.readouterr() == ("", "")

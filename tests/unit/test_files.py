@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_sentence_and_costs_nothing(tmp_path, little_room, wr
                 "is as it was$")
     with pytest.raises(NotWritten, match=sentence) as failure, replacing(path) as partial:
         write(partial)
-    assert not failure.value.agreed  # so that the other ranks end too
+    assert not failure.value.raised_on_all_ranks  # so that the other ranks end too
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["out.npy"]
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from hvd_ae.averaging.gradient import Gradient
-from hvd_ae.collectives.single import SingleEngine
+from hvd_ae.collectives.single import SingleCommunicator
 from hvd_ae.config import TrainSettings
 from hvd_ae.data.sources import load
 from hvd_ae.models.build import build_model
@@ -13,7 +13,7 @@ from hvd_ae.models.flat import FlatModel
 from hvd_ae.models.losses import LOSSES
 from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.replica import Batch, Replica
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 from tests.reference import autoencoder as reference
 
 WIDTHS = {"shallow": [64, 32, 64], "stacked": [64, 392, 196, 392, 64],
@@ -41,9 +41,9 @@ def test_training_agrees_with_the_oracle_step_by_step(name, tolerance):
     images = load("digits", World(), 0.1).train.rows(np.arange(1500)).reshape(50, 30, 8, 8)
     model = build_model(name, (8, 8), "sigmoid", seed=5)
     replica = Replica(FlatModel(model, LOSSES["mse"]), make_optimizer("sgd", 0.5), rank=0)
-    settings = TrainSettings(averaging="gradient").effective()
-    way = Gradient(replica, SingleEngine(), settings, steps_per_epoch=50)
-    step = tf.function(way.step)
+    settings = TrainSettings(averaging="gradient").resolved()
+    strategy = Gradient(replica, SingleCommunicator(), settings, steps_per_epoch=50)
+    step = tf.function(strategy.step)
 
     layers = reference.from_vector(replica.vector.numpy(), WIDTHS[name], ["relu"] * (len(WIDTHS[name]) - 2) + ["sigmoid"])
     start = reference.to_vector(layers)

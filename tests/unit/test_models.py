@@ -131,8 +131,8 @@ def test_the_divisor_divides_the_gradient_but_not_the_sum_of_losses():
     assert float(one.loss_sum) == float(six.loss_sum)
 
 
-def a_batch(rows, global_rows=6):
-    return Batch(INPUTS[:rows], INPUTS[:rows], tf.constant(rows), tf.constant(global_rows))
+def a_batch(rows, global_batch_sizes=6):
+    return Batch(INPUTS[:rows], INPUTS[:rows], tf.constant(rows), tf.constant(global_batch_sizes))
 
 
 def test_a_rank_without_rows_gives_zeros_and_leaves_its_statistics_and_seeds_alone():
@@ -142,9 +142,9 @@ def test_a_rank_without_rows_gives_zeros_and_leaves_its_statistics_and_seeds_alo
     assert not np.any(gradient) and float(loss_sum) == 0.0
     for name, vector in replica.vectors.items():
         np.testing.assert_array_equal(vector, before[name], err_msg=name)
-    assert replica.rows_since.numpy().tolist() == [0, 6]
+    assert replica.samples_since_sync.numpy().tolist() == [0, 6]
     replica.gradient(a_batch(6), divisor=tf.constant(6))
-    assert replica.rows_since.numpy().tolist() == [6, 12]
+    assert replica.samples_since_sync.numpy().tolist() == [6, 12]
     changed = {name for name, vector in replica.vectors.items() if not np.array_equal(vector, before[name])}
     assert changed == {"buffers", "seed_0"}
 
@@ -161,7 +161,7 @@ def test_ranks_have_seeds_of_their_own_where_the_models_seed_is_the_same():
 def test_an_optimizer_of_a_part_updates_that_part_only():
     flat = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"])
     replica = Replica(flat, make_optimizer("momentum", 0.5), rank=0, part=(10, 4))
-    assert [slot.shape for slot in replica.slots] == [(4,)]
+    assert [slot.shape for slot in replica.optimizer_state] == [(4,)]
     before = replica.trained.value.numpy()
     np.testing.assert_array_equal(before, replica.vector.numpy()[10:14])
     replica.update(tf.constant([1.0, 2.0, 3.0, 4.0]))

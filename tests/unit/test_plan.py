@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
+from hvd_ae.commands.plan.achieved import achieved, finished
+from hvd_ae.commands.plan.advice import smallest_period
+from hvd_ae.commands.plan.model import STRATEGIES, Job, Link, all_reduce, fit, predict, slowest
+from hvd_ae.commands.plan.plan import make_job, plan
 from hvd_ae.config import PlanSettings
 from hvd_ae.errors import Refused
-from hvd_ae.plan.achieved import achieved, finished
-from hvd_ae.plan.advice import smallest_period
-from hvd_ae.plan.model import WAYS, Job, Link, all_reduce, fit, predict, slowest
-from hvd_ae.plan.plan import make_job, plan
 
 LINK = Link(latency=1e-5, per_byte=1e-9)
 JOB = Job(step=0.010, spread=0.0, update=0.002, size=4_000_000, batch=100, samples=10_000, inside=LINK,
@@ -52,7 +52,7 @@ def test_gradient_on_two_nodes_reduces_inside_and_then_between():
 
 
 def test_sharded_saves_its_part_of_the_update():
-    gradient, sharded = (predict(JOB, way, None, 4).seconds_per_step for way in ("gradient", "sharded"))
+    gradient, sharded = (predict(JOB, strategy, None, 4).seconds_per_step for strategy in ("gradient", "sharded"))
     assert gradient - sharded == pytest.approx(0.002 * 3 / 4)
 
 
@@ -72,8 +72,8 @@ def test_of_an_overlapped_average_only_what_outlasts_the_period_is_seen():
 
 
 def test_one_rank_alone_loses_nothing_and_sequential_ranks_take_turns():
-    for way in WAYS:
-        assert predict(JOB, way, 16, 1).efficiency == 1.0
+    for strategy in STRATEGIES:
+        assert predict(JOB, strategy, 16, 1).efficiency == 1.0
     assert predict(Job(**{**vars(JOB), "size": 0, "inside": Link(0, 0), "between": Link(0, 0)}), "sequential", 16,
                    4).efficiency == pytest.approx(1 / 4)
 

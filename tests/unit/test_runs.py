@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from hvd_ae.api import train
-from hvd_ae.collectives.engine import Traffic
+from hvd_ae.collectives.communicator import Traffic
 from hvd_ae.config import TrainSettings
 from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs import folder as run_folder
+from hvd_ae.runs.console import ProgressDisplay
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json, default_name, make_default_folder
 from hvd_ae.runs.outcome import draw_pictures, summarise
 from hvd_ae.runs.plots import plot_latent
-from hvd_ae.runs.progress import ProgressDisplay
+from hvd_ae.runtime.world import World
 from hvd_ae.training.report import EpochReport
-from hvd_ae.world import World
 
-SETTINGS = TrainSettings().effective()
+SETTINGS = TrainSettings().resolved()
 REPORT = EpochReport(epoch=1, step=8, samples=58, train_loss=0.5, val_loss=0.25, val_mse=0.25, learning_rate=0.1, seconds=3.0,
                      timed_seconds=0.0, timed_samples=0, communication_seconds=0.5, bytes_sent_per_rank=7, drift=None,
                      in_sync=True, measurements={"staleness_mean": 1.5})
@@ -44,7 +44,7 @@ def test_a_folder_that_holds_a_run_is_kept_unless_it_goes_on(tmp_path):
     with pytest.raises(Refused, match=words), folder.held(resume=False):
         raise AssertionError("held")
     with folder.held(resume=True):
-        folder.begin(TrainSettings(resume=True, run_dir="run", epochs=77).effective(), step=0)
+        folder.begin(TrainSettings(resume=True, run_dir="run", epochs=77).resolved(), step=0)
     assert "epochs = 77" in folder.config.read_text()
     assert not (folder.path / "lock").exists()
 

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 
 from hvd_ae.config import TrainSettings
-from hvd_ae.data.batches import Chunk
+from hvd_ae.data.batches import SuperBatch
 from hvd_ae.runs.folder import RunFolder
-from hvd_ae.training.pace import Clock, call_ends
-from hvd_ae.training.position import Position
-from hvd_ae.training.vector_files import BadFile, read_json, read_vectors, write_json, write_vectors
+from hvd_ae.training.checkpointing.files import BadFile, read_json, read_vectors, write_json, write_vectors
+from hvd_ae.training.cursor import Cursor
+from hvd_ae.training.execution import Clock, call_ends
 
 VECTORS = {"parameters": np.arange(1000, dtype=np.float32), "count": np.array(7, np.int64)}
 
 
-@pytest.mark.parametrize("steps, proof_every, at_once", [(1, 100, 1), (235, 100, 1), (235, 7, 1), (235, 48, 16), (10, 48, 16)])
-def test_calls_end_where_they_should(steps, proof_every, at_once):
-    ends = call_ends(steps, proof_every, bytes_per_step=1000, at_once=at_once)
+@pytest.mark.parametrize("steps, check_every, at_once", [(1, 100, 1), (235, 100, 1), (235, 7, 1), (235, 48, 16), (10, 48, 16)])
+def test_calls_end_where_they_should(steps, check_every, at_once):
+    ends = call_ends(steps, check_every, bytes_per_step=1000, at_once=at_once)
     lengths = np.diff([0, *ends])
     assert ends[-1] == steps and min(lengths) > 0
-    assert set(range(proof_every, steps, proof_every)) <= set(ends)
+    assert set(range(check_every, steps, check_every)) <= set(ends)
     assert lengths[0] == min(at_once, steps)
     assert all(length % at_once == 0 for length in lengths[:-1])
 
@@ -37,26 +37,26 @@ def test_calls_keep_their_promises_for_any_numbers():
     random = np.random.default_rng(0)
     for _ in range(500):
         at_once = int(random.integers(1, 20))
-        steps, proof_every = int(random.integers(1, 400)), at_once * int(random.integers(1, 30))
-        ends = call_ends(steps, proof_every, bytes_per_step=int(random.integers(1, 64 << 20)), at_once=at_once)
+        steps, check_every = int(random.integers(1, 400)), at_once * int(random.integers(1, 30))
+        ends = call_ends(steps, check_every, bytes_per_step=int(random.integers(1, 64 << 20)), at_once=at_once)
         lengths = np.diff([0, *ends])
         assert ends[-1] == steps and lengths.min() > 0 and lengths[:-1].max(initial=0) <= max(50, at_once)
-        assert set(range(proof_every, steps, proof_every)) <= set(ends)
+        assert set(range(check_every, steps, check_every)) <= set(ends)
         assert not np.any(lengths[:-1] % at_once)
     assert call_ends(0, 10, 1) == []  # a run that is resumed at its end has nothing left to do
 
 
-def chunk(*global_rows):
-    return Chunk(np.zeros((1, 1)), np.array(global_rows) // 2, np.array(global_rows))
+def super_batch(*global_batch_sizes):
+    return SuperBatch(np.zeros((1, 1)), np.array(global_batch_sizes) // 2, np.array(global_batch_sizes))
 
 
 def test_the_call_in_which_the_graph_is_traced_is_not_timed(monkeypatch):
     """The clock moves on while a chunk is trained on: 10 seconds for the first, 1 for each of the others."""
     now = [0.0]
-    monkeypatch.setattr("hvd_ae.training.pace.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("hvd_ae.training.execution.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def run(clock, at_end=0.0):
-        for _, seconds in zip(clock.timed([chunk(8), chunk(8, 8), chunk(8, 3)]), [10.0, 1.0, 1.0]):
+        for _, seconds in zip(clock.timed([super_batch(8), super_batch(8, 8), super_batch(8, 3)]), [10.0, 1.0, 1.0]):
             now[0] += seconds
         clock.timed_end(lambda: now.__setitem__(0, now[0] + at_end))
         return clock.seconds, clock.warm_seconds, clock.warm_samples
@@ -68,9 +68,9 @@ def test_the_call_in_which_the_graph_is_traced_is_not_timed(monkeypatch):
 
 
 def test_a_position_moves_on_by_chunks_and_epochs():
-    position = Position(epoch=1, step=10, samples=100).advanced(chunk(8, 8), 0.5).advanced(chunk(3), 0.25)
-    assert position == Position(epoch=1, step_in_epoch=3, step=13, samples=119, loss_sum=0.75, epoch_samples=19)
-    assert position.next_epoch() == Position(epoch=2, step=13, samples=119)
+    position = Cursor(epoch=1, step=10, samples=100).advanced(super_batch(8, 8), 0.5).advanced(super_batch(3), 0.25)
+    assert position == Cursor(epoch=1, step_in_epoch=3, step=13, samples=119, loss_sum=0.75, epoch_samples=19)
+    assert position.next_epoch() == Cursor(epoch=2, step=13, samples=119)
 
 
 def test_a_vector_that_would_have_to_be_unpickled_is_refused_even_with_its_right_checksum(tmp_path):
@@ -138,7 +138,7 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
     with open(folder.metrics, "a") as file:
         file.write('{"epoch": 4, "st')
     assert [row["epoch"] for row in folder.read_metrics()] == [1, 2, 3]
-    folder.begin(TrainSettings().effective(), step=20, rows=[{"epoch": 2, "step": 20}])
+    folder.begin(TrainSettings().resolved(), step=20, rows=[{"epoch": 2, "step": 20}])
     assert [row["step"] for row in folder.read_metrics()] == [10, 20]
-    folder.begin(TrainSettings().effective(), step=40, rows=[{"epoch": 4, "step": 40}])  # which a checkpoint has kept
+    folder.begin(TrainSettings().resolved(), step=40, rows=[{"epoch": 4, "step": 40}])  # which a checkpoint has kept
     assert [row["step"] for row in folder.read_metrics()] == [10, 20, 40]

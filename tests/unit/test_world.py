@@ -2,10 +2,10 @@
 
 import pytest
 
-from hvd_ae.collectives.devices import fair_share, gpu_for
-from hvd_ae.collectives.engine import part_sizes
+from hvd_ae.collectives.communicator import part_sizes
 from hvd_ae.errors import Refused
-from hvd_ae.world import Launch, World, check_launch, read_launch
+from hvd_ae.runtime.devices import fair_share, gpu_for
+from hvd_ae.runtime.world import Launch, World, check_launch, read_launch
 
 
 @pytest.mark.parametrize("environ, size, rank", [

@@ -8,6 +8,6 @@ from hvd_ae.collectives.start import start
 
 
 @pytest.fixture(scope="session")
-def collectives():
+def comm():
     """The engine under test, started once per process."""
     return start(os.environ.get("HVD_AE_TEST_ENGINE"), threads=1)

@@ -9,19 +9,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from hvd_ae.api import train
-from hvd_ae.collectives.agree import broadcast_text
+from hvd_ae.commands.probe.classifiers import judge_fine_tuned, judge_linear
+from hvd_ae.commands.probe.features import mean_and_variance, principal_components, transformed
+from hvd_ae.commands.probe.probe import probe, probe_encoder, with_numbered_labels
 from hvd_ae.config import TrainSettings
 from hvd_ae.data.samples import Samples
 from hvd_ae.data.sources import Source, load
 from hvd_ae.errors import Refused
 from hvd_ae.inference import open_run
 from hvd_ae.models.build import build_model, find_encoder
-from hvd_ae.probe.classifiers import judge_fine_tuned, judge_linear
-from hvd_ae.probe.features import mean_and_variance, principal_components, transformed
-from hvd_ae.probe.probe import probe, probe_encoder, with_numbered_labels
-from hvd_ae.world import World
+from hvd_ae.runtime.consensus import broadcast_text
+from hvd_ae.runtime.world import World
 
-SETTINGS = TrainSettings(data="digits", epochs=2, batch_size=32, seed=1).effective()
+SETTINGS = TrainSettings(data="digits", epochs=2, batch_size=32, seed=1).resolved()
 DIGITS, CLASSES = with_numbered_labels(load("digits", World(), 0.1))
 SYNTHETIC, _ = with_numbered_labels(load("synthetic:203x4x5", World(), 0.1, seed=2))  # divides by no number of ranks
 
@@ -30,8 +30,8 @@ def flat(samples):
     return samples.values.reshape(samples.count, -1).astype(np.float64)
 
 
-def test_components_are_those_of_scikit_learn_up_to_sign(collectives):
-    ours = principal_components(SYNTHETIC.train, 6, collectives)
+def test_components_are_those_of_scikit_learn_up_to_sign(comm):
+    ours = principal_components(SYNTHETIC.train, 6, comm)
     theirs = PCA(6, svd_solver="full").fit(flat(SYNTHETIC.train))
     signs = np.sign(np.sum(ours.components * theirs.components_.T, axis=0))
     np.testing.assert_allclose(ours.components * signs, theirs.components_.T, atol=1e-8)
@@ -40,21 +40,21 @@ def test_components_are_those_of_scikit_learn_up_to_sign(collectives):
     np.testing.assert_allclose(ours.of(values) * signs, theirs.transform(values), atol=1e-7)
 
 
-def test_what_standardises_is_of_all_ranks_samples(collectives):
-    mean, variance = mean_and_variance(DIGITS.train, collectives)
+def test_what_standardises_is_of_all_ranks_samples(comm):
+    mean, variance = mean_and_variance(DIGITS.train, comm)
     scaler = StandardScaler().fit(flat(DIGITS.train))
     np.testing.assert_allclose(mean, scaler.mean_, rtol=1e-12)
     np.testing.assert_allclose(variance, scaler.var_, rtol=1e-9, atol=1e-15)
 
 
-def test_features_come_in_the_samples_order(collectives):
-    features = transformed(SYNTHETIC.train, lambda values: values[:, :2, 1], 2, "two of them", collectives)
+def test_features_come_in_the_samples_order(comm):
+    features = transformed(SYNTHETIC.train, lambda values: values[:, :2, 1], 2, "two of them", comm)
     np.testing.assert_array_equal(features.values, SYNTHETIC.train.values[:, :2, 1])
     np.testing.assert_array_equal(features.labels, SYNTHETIC.train.labels)
 
 
-def test_linear_classifier_is_close_to_scikit_learns(collectives):
-    ours = judge_linear(SETTINGS, collectives, DIGITS, 10)
+def test_linear_classifier_is_close_to_scikit_learns(comm):
+    ours = judge_linear(SETTINGS, comm, DIGITS, 10)
     scaler = StandardScaler().fit(flat(DIGITS.train))
     theirs = LogisticRegression(max_iter=1000).fit(scaler.transform(flat(DIGITS.train)), DIGITS.train.labels)
     expected = theirs.score(scaler.transform(flat(DIGITS.validation)), DIGITS.validation.labels)
@@ -63,47 +63,47 @@ def test_linear_classifier_is_close_to_scikit_learns(collectives):
     np.testing.assert_array_equal(ours.confusion.sum(axis=1), np.bincount(DIGITS.validation.labels))
 
 
-def test_labels_follow_their_samples(collectives):
+def test_labels_follow_their_samples(comm):
     """Features that are the label, and nothing else to go by: on 2 and 3 ranks shares begin at different labels."""
     labels = np.arange(147) % 7
     values = np.eye(7, dtype=np.float32)[labels] + np.random.default_rng(0).normal(0, 0.01, (147, 7)).astype(np.float32)
     samples = Samples(values, labels, "one-hot")
-    np.testing.assert_array_equal(judge_linear(SETTINGS, collectives, Source(samples, samples), 7).confusion, 21 * np.eye(7))
+    np.testing.assert_array_equal(judge_linear(SETTINGS, comm, Source(samples, samples), 7).confusion, 21 * np.eye(7))
 
 
 @pytest.mark.parametrize("averaging", ["gradient", "parameter"])
-def test_fine_tuning_learns(collectives, averaging):
+def test_fine_tuning_learns(comm, averaging):
     encoder = find_encoder(build_model("deep", (8, 8), "sigmoid", seed=1))
-    settings = TrainSettings(data="digits", epochs=6, batch_size=32 // collectives.world.size, averaging=averaging).effective()
-    judged = judge_fine_tuned(settings, collectives, DIGITS, encoder, 10)
+    settings = TrainSettings(data="digits", epochs=6, batch_size=32 // comm.world.size, averaging=averaging).resolved()
+    judged = judge_fine_tuned(settings, comm, DIGITS, encoder, 10)
     assert judged.accuracy > 0.9
     assert judged.confusion.sum() == 297
     assert judged.samples == 6 * 1500
 
 
-def test_four_classifiers_of_the_same_samples(collectives):
+def test_four_classifiers_of_the_same_samples(comm):
     encoder = find_encoder(build_model("shallow", (8, 8), "sigmoid", seed=1))
     codes = np.asarray(encoder(DIGITS.train.values))
-    result = probe_encoder(SETTINGS, collectives, DIGITS, encoder, CLASSES)
+    result = probe_encoder(SETTINGS, comm, DIGITS, encoder, CLASSES)
     assert list(result.judgements) == ["codes", "fine_tuned", "pixels", "pca"]
     assert all(judgement.confusion.sum() == 297 for judgement in result.judgements.values())
     assert result.widths == {"codes": 32, "fine_tuned": 32, "pixels": 64, "pca": 32}
     np.testing.assert_array_equal(np.asarray(encoder(DIGITS.train.values)), codes)  # the run's encoder is left as it was
 
 
-def test_a_run_is_probed(collectives, tmp_path):
-    run = broadcast_text(collectives, str(tmp_path / "run"))
-    train(TrainSettings(model="shallow", epochs=2, run_dir=run, collectives=collectives.name), collectives)
-    result = probe(run, TrainSettings(epochs=1, batch_size=64).effective())
-    collectives.barrier()
-    if collectives.world.is_root:
+def test_a_run_is_probed(comm, tmp_path):
+    run = broadcast_text(comm, str(tmp_path / "run"))
+    train(TrainSettings(model="shallow", epochs=2, run_dir=run, collectives=comm.name), comm)
+    result = probe(run, TrainSettings(epochs=1, batch_size=64).resolved())
+    comm.barrier()
+    if comm.world.is_root:
         figures = json.loads((tmp_path / "run" / "probe.json").read_text())
-        assert figures["classes"] == list(range(10)) and figures["ranks"] == collectives.world.size
+        assert figures["classes"] == list(range(10)) and figures["ranks"] == comm.world.size
         assert figures["codes"]["accuracy"] == result.judgements["codes"].accuracy
         assert sum(map(sum, figures["pca"]["confusion"])) == figures["test_samples"] == 297
         assert (tmp_path / "run" / "probe.png").read_bytes().startswith(b"\x89PNG")
         (tmp_path / "run" / "encoder.keras").unlink()
-    collectives.barrier()
+    comm.barrier()
     with pytest.raises(Refused, match="has no encoder.keras"):
         open_run(run, "encoder")
 

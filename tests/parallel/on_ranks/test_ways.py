@@ -11,14 +11,14 @@ from hvd_ae.averaging.compression import compressed_sum
 from hvd_ae.config import WAY_SETTINGS, TrainSettings
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Replica
-from hvd_ae.training.prepare import prepare
+from hvd_ae.training.session import prepare
 from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, train
 
 ADAM = {"optimizer": "adam", "learning_rate": 0.01}
 
 
-def result(prepared) -> np.ndarray:
-    return prepared.way.result[0].numpy()
+def result(session) -> np.ndarray:
+    return session.strategy.result[0].numpy()
 
 
 def same(ours, theirs, atol=3e-6):
@@ -26,115 +26,115 @@ def same(ours, theirs, atol=3e-6):
 
 
 @pytest.fixture
-def power_of_two(collectives):
-    if collectives.world.size & (collectives.world.size - 1):
+def power_of_two(comm):
+    if comm.world.size & (comm.world.size - 1):
         pytest.skip("for powers of two only")
 
 
 @pytest.mark.parametrize("changes", [ADAM, {"clip_norm": 0.02}, {"accumulate": 4}], ids=["adam", "clip", "accumulate"])
-def test_sharded_is_gradient(collectives, changes):
-    ours, _ = train(collectives, averaging="sharded", **changes)
-    theirs, _ = train(collectives, averaging="gradient", **changes)
+def test_sharded_is_gradient(comm, changes):
+    ours, _ = train(comm, averaging="sharded", **changes)
+    theirs, _ = train(comm, averaging="gradient", **changes)
     same(ours, theirs, atol=2e-5)
-    slots = sum(slot.shape[0] for slot in ours.replica.slots)
-    expected = sum(slot.shape[0] for slot in theirs.replica.slots) / collectives.world.size
-    assert abs(slots - expected) <= 2  # a rank's part of momentum and of velocity
+    optimizer_state = sum(slot.shape[0] for slot in ours.replica.optimizer_state)
+    expected = sum(slot.shape[0] for slot in theirs.replica.optimizer_state) / comm.world.size
+    assert abs(optimizer_state - expected) <= 2  # a rank's part of momentum and of velocity
 
 
-def test_accumulated_gradients_are_those_of_one_larger_batch(collectives):
+def test_accumulated_gradients_are_those_of_one_larger_batch(comm):
     # 107 samples are no multiple of either batch: the last update of an epoch holds what is left
-    size = collectives.world.size
-    ours, _ = train(collectives, accumulate=3, batch_size=4, partition="reshuffled")
+    size = comm.world.size
+    ours, _ = train(comm, accumulate=3, batch_size=4, partition="reshuffled")
     theirs, _ = alone(batch_size=12 * size, partition="reshuffled")
     same(ours, theirs, atol=1e-5)
 
 
-def test_a_gradient_in_buckets_is_the_gradient(collectives):
-    ours, _ = train(collectives, buckets=3, clip_norm=0.02, **ADAM)
-    theirs, _ = train(collectives, clip_norm=0.02, **ADAM)
+def test_a_gradient_in_buckets_is_the_gradient(comm):
+    ours, _ = train(comm, buckets=3, clip_norm=0.02, **ADAM)
+    theirs, _ = train(comm, clip_norm=0.02, **ADAM)
     assert len(ours.replica.flat.layout.buckets(3)) == 3
     same(ours, theirs, atol=2e-6)
 
 
-def test_a_clipped_gradient_has_that_norm(collectives):
-    before = parameters(train(collectives, steps=1, epochs=1, learning_rate=1e-12)[0])
-    ours, _ = train(collectives, steps=1, epochs=1, learning_rate=1.0, clip_norm=0.003)
+def test_a_clipped_gradient_has_that_norm(comm):
+    before = parameters(train(comm, steps=1, epochs=1, learning_rate=1e-12)[0])
+    ours, _ = train(comm, steps=1, epochs=1, learning_rate=1.0, clip_norm=0.003)
     assert np.linalg.norm(parameters(ours) - before) == pytest.approx(0.003, rel=1e-3)
 
 
-def test_post_local_that_never_leaves_its_first_phase_is_gradient(collectives):
-    ours, _ = train(collectives, averaging="post-local", local_after=99, **ADAM)
-    theirs, _ = train(collectives, averaging="gradient", **ADAM)
+def test_post_local_that_never_leaves_its_first_phase_is_gradient(comm):
+    ours, _ = train(comm, averaging="post-local", local_after=99, **ADAM)
+    theirs, _ = train(comm, averaging="gradient", **ADAM)
     same(ours, theirs)
 
 
-def test_post_local_without_a_first_phase_is_parameter(collectives):
-    ours, _ = train(collectives, averaging="post-local", local_after=0, sync_every=4, **ADAM)
-    theirs, _ = train(collectives, averaging="parameter", sync_every=4, **ADAM)
+def test_post_local_without_a_first_phase_is_parameter(comm):
+    ours, _ = train(comm, averaging="post-local", local_after=0, sync_every=4, **ADAM)
+    theirs, _ = train(comm, averaging="parameter", sync_every=4, **ADAM)
     same(ours, theirs)
 
 
 @pytest.mark.parametrize("partition", ["reshuffled", "contiguous"])
-def test_hierarchical_on_one_node_is_gradient(collectives, partition):
-    ours, _ = train(collectives, averaging="hierarchical", sync_every=4, partition=partition,
-                    ranks_per_node=collectives.world.size, **ADAM)
-    theirs, _ = train(collectives, averaging="gradient", partition=partition, **ADAM)
+def test_hierarchical_on_one_node_is_gradient(comm, partition):
+    ours, _ = train(comm, averaging="hierarchical", sync_every=4, partition=partition,
+                    ranks_per_node=comm.world.size, **ADAM)
+    theirs, _ = train(comm, averaging="gradient", partition=partition, **ADAM)
     same(ours, theirs, atol=2e-5)
 
 
 @pytest.mark.parametrize("partition", ["reshuffled", "contiguous"])
-def test_hierarchical_with_one_rank_a_node_is_parameter(collectives, partition):
-    ours, _ = train(collectives, averaging="hierarchical", sync_every=4, partition=partition, ranks_per_node=1)
-    theirs, _ = train(collectives, averaging="parameter", sync_every=4, partition=partition)
+def test_hierarchical_with_one_rank_a_node_is_parameter(comm, partition):
+    ours, _ = train(comm, averaging="hierarchical", sync_every=4, partition=partition, ranks_per_node=1)
+    theirs, _ = train(comm, averaging="parameter", sync_every=4, partition=partition)
     same(ours, theirs)
 
 
-def test_hierarchical_on_two_nodes_of_two(collectives):
+def test_hierarchical_on_two_nodes_of_two(comm):
     """With plain SGD and an average every step, two nodes of two are four ranks that average gradients."""
-    if collectives.world.size != 4:
+    if comm.world.size != 4:
         return
-    ours, _ = train(collectives, averaging="hierarchical", sync_every=1, ranks_per_node=2)
-    theirs, _ = train(collectives, averaging="gradient")
+    ours, _ = train(comm, averaging="hierarchical", sync_every=1, ranks_per_node=2)
+    theirs, _ = train(comm, averaging="gradient")
     same(ours, theirs)
 
 
-def test_hierarchical_refuses_nodes_of_different_size(collectives):
+def test_hierarchical_refuses_nodes_of_different_size(comm):
     with pytest.raises(Refused, match="not a multiple of 5"):
-        train(collectives, averaging="hierarchical", ranks_per_node=5)
+        train(comm, averaging="hierarchical", ranks_per_node=5)
 
 
 @pytest.mark.parametrize("kind", ["sync"])
-def test_server_that_aggregates_every_worker_is_gradient_on_the_workers(collectives, kind):
-    workers = collectives.world.size - 1
+def test_server_that_aggregates_every_worker_is_gradient_on_the_workers(comm, kind):
+    workers = comm.world.size - 1
     if not workers:
         with pytest.raises(Refused, match="needs a rank for the server"):
-            train(collectives, averaging="server")
+            train(comm, averaging="server")
         return
-    ours, reports = train(collectives, averaging="server", server=kind, **ADAM)
+    ours, reports = train(comm, averaging="server", server=kind, **ADAM)
     theirs, expected = alone(batch_size=SETTINGS["batch_size"] * workers, **ADAM)
     same(ours, theirs, atol=2e-5)
     assert reports[-1].train_loss == pytest.approx(expected[-1].train_loss, rel=1e-4)
     assert reports[-1].val_mse == pytest.approx(expected[-1].val_mse, rel=1e-4)
 
 
-def test_server_that_waits_for_one_drops_stragglers_and_ends(collectives):
-    workers = collectives.world.size - 1
+def test_server_that_waits_for_one_drops_stragglers_and_ends(comm):
+    workers = comm.world.size - 1
     if not workers:
         return
-    ours, reports = train(collectives, averaging="server", aggregate=1)
+    ours, reports = train(comm, averaging="server", aggregate=1)
     told = reports[-1].measurements
-    if collectives.world.is_root:
+    if comm.world.is_root:
         # what is dropped and what is applied is what was sent: a gradient a step from every worker
         assert told["gradients_applied"] + told["gradients_dropped"] == reports[-1].step * workers
     assert np.isfinite(result(ours)).all()
 
 
-def test_asynchronous_server_applies_every_gradient_exactly_once(collectives, monkeypatch):
+def test_asynchronous_server_applies_every_gradient_exactly_once(comm, monkeypatch):
     """Counted, with workers slowed at random."""
-    workers = collectives.world.size - 1
+    workers = comm.world.size - 1
     if not workers:
         return
-    random, original = np.random.default_rng(collectives.world.rank), Replica.gradient
+    random, original = np.random.default_rng(comm.world.rank), Replica.gradient
 
     def slowly(self, batch, divisor):
         pause = tf.numpy_function(lambda: time.sleep(random.uniform(0, 0.01)) or np.int32(0), [], tf.int32)
@@ -142,48 +142,48 @@ def test_asynchronous_server_applies_every_gradient_exactly_once(collectives, mo
             return original(self, batch, divisor)
 
     monkeypatch.setattr(Replica, "gradient", slowly)
-    ours, reports = train(collectives, averaging="server", server="async")
+    ours, reports = train(comm, averaging="server", server="async")
     applied = sum(report.measurements["gradients_applied"] for report in reports)
     stalest = max(report.measurements["staleness_max"] or 0 for report in reports)
     assert all(report.in_sync for report in reports)
-    if collectives.world.is_root:
+    if comm.world.is_root:
         assert applied == reports[-1].step * workers
         assert stalest == 0 if workers == 1 else 0 < stalest < 20 * workers
-    start = result(prepare(TrainSettings(**SETTINGS).effective(), collectives))
+    start = result(prepare(TrainSettings(**SETTINGS).resolved(), comm))
     assert np.abs(result(ours) - start).max() > 1e-3
 
 
-def test_gossip_on_the_complete_graph_is_parameters_averaged_every_step(collectives):
+def test_gossip_on_the_complete_graph_is_parameters_averaged_every_step(comm):
     data = {"data": "synthetic:106x4x5"}  # 96 training samples: every rank has as many, for 1 to 4 ranks
-    ours, _ = train(collectives, averaging="gossip", graph="complete", **data)
-    theirs, _ = train(collectives, averaging="parameter", sync_every=1, **data)
+    ours, _ = train(comm, averaging="gossip", graph="complete", **data)
+    theirs, _ = train(comm, averaging="parameter", sync_every=1, **data)
     assert ours.source.train.count == 96
     same(ours, theirs)
 
 
-def spread(collectives, vector) -> float:
+def spread(comm, vector) -> float:
     """The root of the summed squared distances of the ranks' vectors from their mean."""
-    mean = collectives.mean(vector)
-    return math.sqrt(collectives.sum(tf.reduce_sum(tf.square(vector - mean))[tf.newaxis]).numpy()[0])
+    mean = comm.mean(vector)
+    return math.sqrt(comm.sum(tf.reduce_sum(tf.square(vector - mean))[tf.newaxis]).numpy()[0])
 
 
-def apart(collectives, **changes):
+def apart(comm, **changes):
     """A way whose ranks hold different parameters, and trained nothing yet."""
-    prepared = prepare(TrainSettings(**{**SETTINGS, **changes}).effective(), collectives)
-    random = np.random.default_rng(collectives.world.rank)
-    prepared.replica.vector.assign(random.normal(size=prepared.replica.vector.shape).astype(np.float32))
-    return prepared
+    session = prepare(TrainSettings(**{**SETTINGS, **changes}).resolved(), comm)
+    random = np.random.default_rng(comm.world.rank)
+    session.replica.vector.assign(random.normal(size=session.replica.vector.shape).astype(np.float32))
+    return session
 
 
 @pytest.mark.parametrize("graph", ["ring", "exponential", "complete"])
-def test_gossip_contracts_as_its_mixing_matrix_says(collectives, graph):
-    size = collectives.world.size
-    prepared = apart(collectives, averaging="gossip", graph=graph)
+def test_gossip_contracts_as_its_mixing_matrix_says(comm, graph):
+    size = comm.world.size
+    session = apart(comm, averaging="gossip", graph=graph)
     rounds = 6
-    start = collectives.all_gather(prepared.replica.vector).numpy().reshape(size, -1).astype(np.float64)
+    start = comm.all_gather(session.replica.vector).numpy().reshape(size, -1).astype(np.float64)
     for _ in range(rounds):
-        prepared.way.mix()
-    mixed = collectives.all_gather(prepared.replica.vector).numpy().reshape(size, -1)
+        session.strategy.mix()
+    mixed = comm.all_gather(session.replica.vector).numpy().reshape(size, -1)
     expected = start
     for round_ in range(rounds):
         expected = mixing_matrix(graph, size, round_) @ expected
@@ -200,34 +200,34 @@ def mixing_matrix(graph: str, size: int, round_: int) -> np.ndarray:
     return (eye + np.roll(eye, 2 ** (round_ % math.ceil(math.log2(size))), axis=0)) / 2
 
 
-def test_elastic_contracts_by_its_rate(collectives):
-    size, rate = collectives.world.size, 0.6
-    prepared = apart(collectives, averaging="elastic", elastic_rate=rate)
-    before = spread(collectives, prepared.replica.vector)
-    distance = np.linalg.norm(collectives.mean(prepared.replica.vector) - prepared.way.centre)
+def test_elastic_contracts_by_its_rate(comm):
+    size, rate = comm.world.size, 0.6
+    session = apart(comm, averaging="elastic", elastic_rate=rate)
+    before = spread(comm, session.replica.vector)
+    distance = np.linalg.norm(comm.mean(session.replica.vector) - session.strategy.centre)
     for _ in range(5):
-        prepared.way.synchronise()
-    after = spread(collectives, prepared.replica.vector)
-    nearer = np.linalg.norm(collectives.mean(prepared.replica.vector) - prepared.way.centre)
+        session.strategy.average_period()
+    after = spread(comm, session.replica.vector)
+    nearer = np.linalg.norm(comm.mean(session.replica.vector) - session.strategy.centre)
     assert after == pytest.approx(before * (1 - rate / size) ** 5, rel=1e-4, abs=1e-6)
     # the mean and the centre approach each other by the two rates together
     assert nearer == pytest.approx(distance * abs(1 - rate - rate / size) ** 5, rel=1e-3, abs=1e-6)
 
 
-def test_overlapped_takes_each_average_over_a_period_late(collectives):
+def test_overlapped_takes_each_average_over_a_period_late(comm):
     """Two periods and a settling by hand: x = average of what was sent + what was moved since, ranks weighing their rows."""
-    size, rank = collectives.world.size, collectives.world.rank
-    prepared = apart(collectives, averaging="overlapped")
-    way, vector = prepared.way, prepared.replica.vector
+    size, rank = comm.world.size, comm.world.rank
+    session = apart(comm, averaging="overlapped")
+    strategy, vector = session.strategy, session.replica.vector
     random = np.random.default_rng(99)
-    held = collectives.all_gather(vector).numpy().reshape(size, -1).astype(np.float64)
+    held = comm.all_gather(vector).numpy().reshape(size, -1).astype(np.float64)
     sent = None
     for settles in (False, False, True):
         moved, rows = random.normal(size=held.shape), random.integers(1, 9, size)
         vector.assign_add(moved[rank].astype(np.float32))
-        prepared.replica.rows_since.assign_add([rows[rank], rows.sum()])
+        session.replica.samples_since_sync.assign_add([rows[rank], rows.sum()])
         held = held + moved
-        (way.settle if settles else tf.function(way.synchronise))()
+        (strategy.synchronize if settles else tf.function(strategy.average_period))()
         if sent is not None:
             held = sent[1] @ sent[0] + (held - sent[0])
         sent = held, rows / rows.sum()
@@ -236,91 +236,91 @@ def test_overlapped_takes_each_average_over_a_period_late(collectives):
     np.testing.assert_allclose(vector.numpy(), sent[1] @ sent[0], atol=1e-5)
 
 
-def test_an_overlapped_average_is_waited_for_by_who_settles(collectives):
+def test_an_overlapped_average_is_waited_for_by_who_settles(comm):
     """With periods of one step an average is under way at the end of every epoch."""
-    ours, reports = train(collectives, averaging="overlapped", sync_every=1, proof_every=1, **ADAM)
+    ours, reports = train(comm, averaging="overlapped", sync_every=1, check_every=1, **ADAM)
     assert all(report.in_sync for report in reports)
-    assert not ours.way.background.under_way and not bool(ours.way.under_way)
+    assert not ours.strategy.async_sum.under_way and not bool(ours.strategy.under_way)
     assert reports[-1].val_mse < reports[0].val_mse
     # of one vector, each rank sends 2 (N - 1) / N of it a step
-    steps, size = reports[0].step, collectives.world.size
-    assert ours.way.background.bytes_sent == pytest.approx(
+    steps, size = reports[0].step, comm.world.size
+    assert ours.strategy.async_sum.bytes_sent == pytest.approx(
         len(reports) * steps * 8 * (size - 1) / size * ours.replica.vector.shape[0], rel=1e-6) or size == 1
 
 
-def test_an_outer_step_of_rate_one_is_plain_averaging(collectives):
+def test_an_outer_step_of_rate_one_is_plain_averaging(comm):
     outer = {"outer_optimizer": "sgd", "outer_learning_rate": 1.0, "outer_momentum": 0.0}
-    ours, _ = train(collectives, averaging="parameter", sync_every=3, **outer)
-    theirs, _ = train(collectives, averaging="parameter", sync_every=3)
+    ours, _ = train(comm, averaging="parameter", sync_every=3, **outer)
+    theirs, _ = train(comm, averaging="parameter", sync_every=3)
     same(ours, theirs)
 
 
 @pytest.mark.parametrize("outer, nesterov", [("sgd", False), ("nesterov", True)])
-def test_outer_momentum_follows_its_formula(collectives, outer, nesterov):
+def test_outer_momentum_follows_its_formula(comm, outer, nesterov):
     """Two outer steps by hand: v = m v + (x - average); x = x - r (v, or for Nesterov (x - average) + m v)."""
     rate, momentum = 0.7, 0.5
-    prepared = apart(collectives, averaging="parameter", outer_optimizer=outer, outer_learning_rate=rate,
+    session = apart(comm, averaging="parameter", outer_optimizer=outer, outer_learning_rate=rate,
                      outer_momentum=momentum)
-    way, own = prepared.way, prepared.replica.vector.numpy()
-    anchor, velocity = way.anchor.numpy(), 0.0
+    strategy, own = session.strategy, session.replica.vector.numpy()
+    anchor, velocity = strategy.anchor.numpy(), 0.0
     for _ in range(2):
-        prepared.replica.rows_since.assign([1, collectives.world.size])
-        prepared.replica.vector.assign(own)
-        way.synchronise()
-        average = collectives.mean(own).numpy()
+        session.replica.samples_since_sync.assign([1, comm.world.size])
+        session.replica.vector.assign(own)
+        strategy.average_period()
+        average = comm.mean(own).numpy()
         moved = anchor - average
         velocity = momentum * velocity + moved
         anchor = anchor - rate * (moved + momentum * velocity if nesterov else velocity)
-    np.testing.assert_allclose(prepared.replica.vector.numpy(), anchor, atol=1e-5)
+    np.testing.assert_allclose(session.replica.vector.numpy(), anchor, atol=1e-5)
 
 
-def test_one_shot_is_parameter_with_a_period_beyond_the_last_step(collectives):
-    ours, _ = train(collectives, averaging="one-shot", epochs=1, partition="contiguous")
-    theirs, _ = train(collectives, averaging="parameter", sync_every=10**6, epochs=1, partition="contiguous")
+def test_one_shot_is_parameter_with_a_period_beyond_the_last_step(comm):
+    ours, _ = train(comm, averaging="one-shot", epochs=1, partition="contiguous")
+    theirs, _ = train(comm, averaging="parameter", sync_every=10**6, epochs=1, partition="contiguous")
     same(ours, theirs)
 
 
-def test_sequential_on_one_rank_is_plain_sgd(collectives):
-    if collectives.world.size > 1:
+def test_sequential_on_one_rank_is_plain_sgd(comm):
+    if comm.world.size > 1:
         return
-    ours, _ = train(collectives, averaging="sequential", sync_every=4)
-    theirs, _ = train(collectives, averaging="gradient")
+    ours, _ = train(comm, averaging="sequential", sync_every=4)
+    theirs, _ = train(comm, averaging="gradient")
     same(ours, theirs)
 
 
-def test_sequential_hands_back_the_mean_of_what_ranks_trained_alone(collectives):
+def test_sequential_hands_back_the_mean_of_what_ranks_trained_alone(comm):
     """Every rank starts a round from the same parameters, so the result is that of averaging them all at once."""
     data = {"data": "synthetic:106x4x5", "partition": "contiguous"}
-    ours, reports = train(collectives, averaging="sequential", sync_every=3, **data)
-    theirs, _ = train(collectives, averaging="parameter", sync_every=3, **data)
+    ours, reports = train(comm, averaging="sequential", sync_every=3, **data)
+    theirs, _ = train(comm, averaging="parameter", sync_every=3, **data)
     same(ours, theirs)
     assert reports[-1].in_sync
 
 
-def test_adasum_of_equal_gradients_is_that_gradient_and_of_orthogonal_ones_their_sum(collectives, power_of_two):
-    rank, size = collectives.world.rank, collectives.world.size
+def test_adasum_of_equal_gradients_is_that_gradient_and_of_orthogonal_ones_their_sum(comm, power_of_two):
+    rank, size = comm.world.rank, comm.world.size
     equal = np.random.default_rng(0).normal(size=64).astype(np.float32)
     orthogonal = np.zeros(64, np.float32)
     orthogonal[rank * 4 : rank * 4 + 4] = rank + 1
-    of_equal, of_orthogonal = collectives.adasum(equal).numpy(), collectives.adasum(orthogonal).numpy()
+    of_equal, of_orthogonal = comm.adasum(equal).numpy(), comm.adasum(orthogonal).numpy()
     np.testing.assert_allclose(of_equal, equal, rtol=1e-5)
     np.testing.assert_allclose(of_orthogonal, np.pad(np.repeat(np.arange(size) + 1.0, 4), (0, 64 - 4 * size)), rtol=1e-5)
 
 
-def test_adasum_of_two_follows_its_formula(collectives):
-    if collectives.world.size != 2:
+def test_adasum_of_two_follows_its_formula(comm):
+    if comm.world.size != 2:
         return
     a, b = (np.random.default_rng(rank).normal(size=1000) for rank in range(2))
-    ours = collectives.adasum((a, b)[collectives.world.rank].astype(np.float32)).numpy()
+    ours = comm.adasum((a, b)[comm.world.rank].astype(np.float32)).numpy()
     np.testing.assert_allclose(ours, (1 - a @ b / (2 * a @ a)) * a + (1 - a @ b / (2 * b @ b)) * b, rtol=1e-4, atol=1e-5)
 
 
-def test_adasum_refuses_three_ranks(collectives):
-    if collectives.world.size == 3:
+def test_adasum_refuses_three_ranks(comm):
+    if comm.world.size == 3:
         with pytest.raises(Refused, match="3 ranks are no power of two: start 2 or 4"):
-            train(collectives, averaging="adasum")
+            train(comm, averaging="adasum")
     else:
-        assert train(collectives, averaging="adasum", **ADAM)[1][-1].in_sync
+        assert train(comm, averaging="adasum", **ADAM)[1][-1].in_sync
 
 
 ADVERSARIAL = {
@@ -335,10 +335,10 @@ ADVERSARIAL = {
 
 @pytest.mark.parametrize("compression, roundoff", [("fp16", 2**-11), ("bf16", 2**-8)])
 @pytest.mark.parametrize("kind", ADVERSARIAL)
-def test_compressed_sums_stay_within_the_bound(collectives, compression, roundoff, kind):
-    size = collectives.world.size
+def test_compressed_sums_stay_within_the_bound(comm, compression, roundoff, kind):
+    size = comm.world.size
     addends = [ADVERSARIAL[kind](np.random.default_rng(rank)).astype(np.float32) for rank in range(size)]
-    ours = compressed_sum(collectives, tf.constant(addends[collectives.world.rank]), compression).numpy()
+    ours = compressed_sum(comm, tf.constant(addends[comm.world.rank]), compression).numpy()
     exact, sizes = np.sum(addends, axis=0, dtype=np.float64), np.sum(np.abs(addends), axis=0, dtype=np.float64)
     bound = roundoff * (sizes + np.abs(exact)) * 1.01 + 1e-6 * sizes
     if compression == "fp16":  # what is below float16's smallest number, once the largest sum fits, is lost
@@ -347,31 +347,31 @@ def test_compressed_sums_stay_within_the_bound(collectives, compression, roundof
 
 
 @pytest.mark.parametrize("compression, largest_ratio", [("fp16", 0.51), ("bf16", 0.51)])
-def test_compressed_gradients_send_half_the_bytes_and_learn(collectives, compression, largest_ratio):
-    ours, reports = train(collectives, compression=compression, **ADAM)
-    _, expected = train(collectives, **ADAM)
+def test_compressed_gradients_send_half_the_bytes_and_learn(comm, compression, largest_ratio):
+    ours, reports = train(comm, compression=compression, **ADAM)
+    _, expected = train(comm, **ADAM)
     assert reports[-1].val_mse == pytest.approx(expected[-1].val_mse, rel=0.02)
     assert reports[-1].in_sync
-    if collectives.world.size > 1:
+    if comm.world.size > 1:
         assert reports[-1].bytes_sent_per_rank / expected[-1].bytes_sent_per_rank <= largest_ratio
 
 
-def test_adaptive_stays_within_its_bounds_and_records_its_choices(collectives):
-    ours, reports = train(collectives, averaging="adaptive", sync_every=2, min_sync_every=1, max_sync_every=4,
-                          drift_limit=1e9, communication_share=1e-9, proof_every=4, epochs=4)
+def test_adaptive_stays_within_its_bounds_and_records_its_choices(comm):
+    ours, reports = train(comm, averaging="adaptive", sync_every=2, min_sync_every=1, max_sync_every=4,
+                          drift_limit=1e9, communication_share=1e-9, check_every=4, epochs=4)
     choices = [choice for report in reports for choice in report.measurements["sync_every_choices"]]
     assert choices[0] == [0, 2]
     assert all(1 <= period <= 4 for _, period in choices)
-    if collectives.world.size > 1:  # any communication at all is too much here
+    if comm.world.size > 1:  # any communication at all is too much here
         assert choices[-1][1] == 4
-    assert ours.way.choose(4, drift=1e10, share=1.0) == 2
+    assert ours.strategy.choose(4, drift=1e10, share=1.0) == 2
 
 
-@pytest.mark.parametrize("way", [way for way in WAY_SETTINGS if way not in ("server", "adasum")])
-def test_every_way_learns_normalises_and_ends_in_step(collectives, way):
+@pytest.mark.parametrize("strategy", [strategy for strategy in WAY_SETTINGS if strategy not in ("server", "adasum")])
+def test_every_way_learns_normalises_and_ends_in_step(comm, strategy):
     """On the hardest of models: batch normalisation, dropout, steps without rows, and a proof every few steps."""
-    ours, reports = train(collectives, averaging=way, model="tests.parallel.on_ranks.models:normalised", batch_size=2,
-                          partition="contiguous", optimizer="adam", learning_rate=0.01, proof_every=3)
-    assert reports[-1].in_sync is (None if way == "none" else True)
+    ours, reports = train(comm, averaging=strategy, model="tests.parallel.on_ranks.models:normalised", batch_size=2,
+                          partition="contiguous", optimizer="adam", learning_rate=0.01, check_every=3)
+    assert reports[-1].in_sync is (None if strategy == "none" else True)
     assert reports[-1].val_mse < reports[0].val_mse
-    assert np.isfinite(ours.way.result[1].numpy()).all()
+    assert np.isfinite(ours.strategy.result[1].numpy()).all()

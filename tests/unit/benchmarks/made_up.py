@@ -45,13 +45,13 @@ def allreduce(size: int, **seconds: float) -> list[dict]:
             for name, value in seconds.items()]
 
 
-def scaling(way: str, **rates: float) -> list[dict]:
-    return [row(rate, kind="weak", way=way, ranks=ranks, batch_size=128, cores=ranks, threads=1, communication_share=0.1,
+def scaling(strategy: str, **rates: float) -> list[dict]:
+    return [row(rate, kind="weak", strategy=strategy, ranks=ranks, batch_size=128, cores=ranks, threads=1, communication_share=0.1,
                 bytes_sent_per_step=4.6e6, peak_bytes=1e9) for ranks, rate in enumerate(rates.values(), start=1)]
 
 
-def network(link: str | None, way: str, rate: float | None, val_mse: float | None = None) -> dict:
-    return row(rate, link=link, way=way, bits_per_second=None, communication_share=None, bytes_sent_per_step=None,
+def network(link: str | None, strategy: str, rate: float | None, val_mse: float | None = None) -> dict:
+    return row(rate, link=link, strategy=strategy, bits_per_second=None, communication_share=None, bytes_sent_per_step=None,
                val_mse=val_mse)
 
 
@@ -65,11 +65,11 @@ def startup(**seconds: float) -> list[dict]:
     return [row(value, what=names[name]) for name, value in seconds.items()]
 
 
-def p1b1(way: str, engine: str, vectors: float | None) -> dict:
+def p1b1(strategy: str, engine: str, vectors: float | None) -> dict:
     peak = None if vectors is None else 5e8 + vectors * 978e6
-    return {**ABOUT, "way": way, "engine": engine, "ranks": 2, "vector_bytes": 978_000_000, "little": 5e8, "peak": peak,
+    return {**ABOUT, "way": strategy, "engine": engine, "ranks": 2, "vector_bytes": 978_000_000, "little": 5e8, "peak": peak,
             "vectors": vectors, "seconds_per_step": 2.0, "reason": None if vectors else "too little memory"}
 
 
-def plan(place: str, way: str, rate: float | None, predicted: float | None, from_elsewhere: float | None = None) -> dict:
-    return row(rate, place=place, way=way, predicted=predicted, from_elsewhere=from_elsewhere)
+def plan(place: str, strategy: str, rate: float | None, predicted: float | None, from_elsewhere: float | None = None) -> dict:
+    return row(rate, place=place, strategy=strategy, predicted=predicted, from_elsewhere=from_elsewhere)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import resident, rows, ways
+from benchmarks import resident, rows, strategies
 from benchmarks.allreduce import DEEP, sizes_between, with_bandwidth
 from benchmarks.contest import alternate
 from benchmarks.floor import floor_of_step, flops_of_step
@@ -77,7 +77,7 @@ class Info(ctypes.Structure):
 c = ctypes.CDLL(None)
 c.mallinfo2.restype, c.malloc.restype, c.free.argtypes = Info, ctypes.c_void_p, [ctypes.c_void_p]
 if sys.argv[1:]:
-    from hvd_ae.importing import _choose_allocator
+    from hvd_ae.runtime.tensorflow_setup import _choose_allocator
     _choose_allocator()
 before = c.mallinfo2()
 block = c.malloc(20 << 20)
@@ -105,12 +105,12 @@ def test_the_floor_is_the_sum_of_its_parts():
 
 
 def test_a_way_is_flags_and_trains_whole_periods():
-    assert ways.flags("parameter H=64") == ["--averaging", "parameter", "--sync-every", "64"]
-    assert ways.flags("gradient:bf16") == ["--averaging", "gradient", "--compression", "bf16"]
-    assert ways.flags("gradient K=4") == ["--averaging", "gradient", "--buckets", "4"]
-    assert ways.flags("sharded@mpi") == ["--averaging", "sharded", "--collectives", "mpi"]
-    assert ways.steps_for("parameter H=64", 100) == 128
-    assert ways.steps_for("gradient", 100) == 100
+    assert strategies.flags("parameter H=64") == ["--averaging", "parameter", "--sync-every", "64"]
+    assert strategies.flags("gradient:bf16") == ["--averaging", "gradient", "--compression", "bf16"]
+    assert strategies.flags("gradient K=4") == ["--averaging", "gradient", "--buckets", "4"]
+    assert strategies.flags("sharded@mpi") == ["--averaging", "sharded", "--collectives", "mpi"]
+    assert strategies.steps_for("parameter H=64", 100) == 128
+    assert strategies.steps_for("gradient", 100) == 100
 
 
 def test_contestants_take_turns_and_none_is_always_first():

@@ -14,7 +14,7 @@ ROWS = {
     "step": made_up.step(gradient=0.012, passes=0.009, reduce=0.001, update=0.001, bare=0.001, product=0.02, copy=0.01),
     "allreduce": made_up.allreduce(4, horovod=1e-5, MPI=1e-6) + made_up.allreduce(DEEP, horovod=2e-3, mpi=1e-3, MPI=1e-3),
     "scaling": made_up.scaling("gradient", one=100.0, two=190.0),
-    "network": [made_up.network(link, way, rate) for link in ("unlimited", "100 Mbit/s") for way, rate in
+    "network": [made_up.network(link, strategy, rate) for link in ("unlimited", "100 Mbit/s") for strategy, rate in
                 (("MPI_Allreduce", 0.4), ("gradient", 100.0), ("parameter H=64", None))],
     "startup": made_up.startup(help=0.3, alone=2.0),
     "memory": [made_up.memory(how, 1, peak, 90.0) for how, peak in

@@ -73,14 +73,14 @@ def test_8_the_engine_that_takes_less_counts():
 
 def test_10_what_is_hidden_of_what_could_be():
     """Steps of 10 ms alone and 50 with communication, of which no more than the backward pass, 6.7 ms, can be hidden."""
-    rows = [made_up.network("1 Gbit/s", way, 1 / seconds) for way, seconds in
+    rows = [made_up.network("1 Gbit/s", strategy, 1 / seconds) for strategy, seconds in
             (("none", 0.010), ("gradient", 0.050), ("gradient K=2", 0.047), ("gradient K=4", 0.045))]
     assert verdicts(10, network=rows) == [(pytest.approx(0.75), "met")]
     assert verdicts(10, network=rows[:2]) == [(None, "not measured")]
 
 
 def test_9_the_slower_start_counts():
-    found = verdicts(9, startup=made_up.startup(help=0.3, alone=2.0, together=3.5))
+    found = verdicts(9, startup=made_up.startup(help=0.3, alone=2.0, run_on_all=3.5))
     assert found == [(0.3, "met"), (3.5, "missed")]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from hvd_ae.data.sources import load, load_all
 from hvd_ae.errors import Refused
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 ROWS = np.arange(40, dtype=np.float32).reshape(20, 2)
 

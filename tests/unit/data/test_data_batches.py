@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from hvd_ae.data.batches import chunks, plan_epoch, plan_evaluation
+from hvd_ae.data.batches import plan_epoch, plan_evaluation, super_batches
 from hvd_ae.data.partition import Segment, global_order
 from hvd_ae.data.samples import Samples
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 PARTITIONS = ("contiguous", "strided", "shuffled", "label-skew", "reshuffled")
 SIZES = [(1, 1, 1), (10, 3, 4), (10, 3, 3), (12, 3, 4), (13, 4, 3), (100, 7, 5), (7, 7, 2), (50, 2, 1000), (97, 8, 4)]
@@ -29,14 +29,14 @@ def test_every_sample_once_in_the_same_number_of_steps_on_every_rank(partition, 
     plans = plans_of_all_ranks(partition, samples, ranks, batch_size)
     assert sorted(np.concatenate([plan.indices for plan in plans])) == list(range(samples))
     largest_part = -(-samples // ranks)
-    assert {len(plan.my_rows) for plan in plans} == {-(-largest_part // batch_size)}
+    assert {len(plan.batch_sizes) for plan in plans} == {-(-largest_part // batch_size)}
     for plan in plans:
-        assert plan.my_rows.sum() == len(plan.indices)
-        assert plan.my_rows.max() <= batch_size
-        assert np.all(plan.my_rows[:-1] == batch_size)  # only the last step is partial
-        assert np.array_equal(plan.global_rows, sum(other.my_rows for other in plans))
-        assert plan.my_rows.dtype == plan.global_rows.dtype == np.int32
-    assert plans[0].global_rows.sum() == samples
+        assert plan.batch_sizes.sum() == len(plan.indices)
+        assert plan.batch_sizes.max() <= batch_size
+        assert np.all(plan.batch_sizes[:-1] == batch_size)  # only the last step is partial
+        assert np.array_equal(plan.global_batch_sizes, sum(other.batch_sizes for other in plans))
+        assert plan.batch_sizes.dtype == plan.global_batch_sizes.dtype == np.int32
+    assert plans[0].global_batch_sizes.sum() == samples
 
 
 @pytest.mark.parametrize("partition", PARTITIONS)
@@ -50,11 +50,11 @@ def test_law_6_holds_for_any_sizes(partition):
         assert np.array_equal(np.sort(np.concatenate([plan.indices for plan in plans])), np.arange(samples))
         sizes = [len(plan.indices) for plan in plans]
         assert max(sizes) - min(sizes) <= 1
-        assert len({len(plan.my_rows) for plan in plans}) == 1  # as many steps on every rank: none waits for ever
+        assert len({len(plan.batch_sizes) for plan in plans}) == 1  # as many steps on every rank: none waits for ever
         for plan in plans:
-            assert plan.my_rows.sum() == len(plan.indices)
-            assert np.array_equal(plan.global_rows, sum(other.my_rows for other in plans))
-            assert plan.global_rows.min() > 0  # a step's divisor
+            assert plan.batch_sizes.sum() == len(plan.indices)
+            assert np.array_equal(plan.global_batch_sizes, sum(other.batch_sizes for other in plans))
+            assert plan.global_batch_sizes.min() > 0  # a step's divisor
 
 
 @pytest.mark.parametrize("partition", PARTITIONS)
@@ -62,20 +62,20 @@ def test_law_4_what_other_numbers_of_ranks_have_left_is_dealt_once(partition):
     """Two hundred epochs drawn by chance, each begun by some ranks, gone on by others, and ended by others again."""
     random = np.random.default_rng(5)
     for _ in range(200):
-        samples, taken, used, global_rows = int(random.integers(20, 120)), [], [], 0
+        samples, taken, used, global_batch_sizes = int(random.integers(20, 120)), [], [], 0
         while True:
             ranks, batch_size = int(random.integers(1, 7)), int(random.integers(1, 6))
             plans = [plan_epoch(partition, samples, World(rank, ranks), batch_size, 3, 2, np.arange(samples) % 3, 0.5, taken)
                      for rank in range(ranks)]
-            steps = int(random.integers(0, len(plans[0].my_rows) + 1)) if len(taken) < 3 else len(plans[0].my_rows)
-            assert {len(plan.my_rows) for plan in plans} == {len(plans[0].my_rows)}
-            assert np.array_equal(plans[0].global_rows, sum(plan.my_rows for plan in plans))
-            used += [plan.indices[: plan.my_rows[:steps].sum()] for plan in plans]
-            global_rows += plans[0].global_rows[:steps].sum()
-            if steps == len(plans[0].my_rows):
+            steps = int(random.integers(0, len(plans[0].batch_sizes) + 1)) if len(taken) < 3 else len(plans[0].batch_sizes)
+            assert {len(plan.batch_sizes) for plan in plans} == {len(plans[0].batch_sizes)}
+            assert np.array_equal(plans[0].global_batch_sizes, sum(plan.batch_sizes for plan in plans))
+            used += [plan.indices[: plan.batch_sizes[:steps].sum()] for plan in plans]
+            global_batch_sizes += plans[0].global_batch_sizes[:steps].sum()
+            if steps == len(plans[0].batch_sizes):
                 break
             taken.append(Segment(ranks, batch_size, steps))
-        assert sorted(np.concatenate(used)) == list(range(samples)) and global_rows == samples
+        assert sorted(np.concatenate(used)) == list(range(samples)) and global_batch_sizes == samples
 
 
 def test_plans_of_large_worlds_are_cheap():
@@ -84,15 +84,15 @@ def test_plans_of_large_worlds_are_cheap():
     for partition in ("contiguous", "strided", "shuffled", "reshuffled"):
         for rank in (0, 9_999):
             plan = plan_epoch(partition, 1_000_007, World(rank, 10_000), 32, 0, 0)
-            assert len(plan.my_rows) == 4
-            assert plan.global_rows.sum() == 1_000_007
+            assert len(plan.batch_sizes) == 4
+            assert plan.global_batch_sizes.sum() == 1_000_007
     assert time.perf_counter() - started < 3.0
 
 
 def test_a_rank_may_have_no_rows_in_the_last_step():
     plans = plans_of_all_ranks("contiguous", 10, 3, 3)  # parts of 4, 3 and 3
-    assert [plan.my_rows.tolist() for plan in plans] == [[3, 1], [3, 0], [3, 0]]
-    assert plans[0].global_rows.tolist() == [9, 1]
+    assert [plan.batch_sizes.tolist() for plan in plans] == [[3, 1], [3, 0], [3, 0]]
+    assert plans[0].global_batch_sizes.tolist() == [9, 1]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 6, 12])
@@ -103,12 +103,12 @@ def test_laws_1_and_5_global_batches_do_not_depend_on_the_number_of_ranks(ranks,
     order = global_order(samples, 9, epoch)
     plans = plans_of_all_ranks("reshuffled", samples, ranks, global_batch // ranks, seed=9, epoch=epoch)
     for step in range(-(-samples // global_batch)):
-        together = []
+        run_on_all = []
         for plan in plans:
-            first = plan.my_rows[:step].sum()
-            together += plan.indices[first : first + plan.my_rows[step]].tolist()
-        assert together == order[step * global_batch : (step + 1) * global_batch].tolist()
-        sizes = [plan.my_rows[step] for plan in plans]
+            first = plan.batch_sizes[:step].sum()
+            run_on_all += plan.indices[first : first + plan.batch_sizes[step]].tolist()
+        assert run_on_all == order[step * global_batch : (step + 1) * global_batch].tolist()
+        sizes = [plan.batch_sizes[step] for plan in plans]
         assert max(sizes) - min(sizes) <= 1
 
 
@@ -137,15 +137,15 @@ def numbered(count):
 def test_chunks_hold_the_rows_of_their_steps(first_step, ends):
     steps = [end - step for step, end in itertools.pairwise([first_step, *ends])]
     plan = plan_epoch("reshuffled", 30, World(1, 2), 2, 0, 0)
-    with chunks(numbered(30), plan, first_step, ends) as feed:
+    with super_batches(numbered(30), plan, first_step, ends) as feed:
         got = list(feed)
-    assert [len(chunk.my_rows) for chunk in got] == steps
+    assert [len(super_batch.batch_sizes) for super_batch in got] == steps
     last_step = ends[-1] if ends else first_step
-    first, last = plan.my_rows[:first_step].sum(), plan.my_rows[:last_step].sum()
-    rows = np.concatenate([np.zeros((0, 1)), *(chunk.inputs for chunk in got)]).ravel()
+    first, last = plan.batch_sizes[:first_step].sum(), plan.batch_sizes[:last_step].sum()
+    rows = np.concatenate([np.zeros((0, 1)), *(super_batch.inputs for super_batch in got)]).ravel()
     assert rows.tolist() == plan.indices[first:last].tolist()
     for name in ("my_rows", "global_rows"):
-        counts = [n for chunk in got for n in getattr(chunk, name)]
+        counts = [n for super_batch in got for n in getattr(super_batch, name)]
         assert counts == getattr(plan, name)[first_step:last_step].tolist()
 
 
@@ -172,7 +172,7 @@ def eventually(condition, seconds=5.0):
 
 def test_one_chunk_is_read_ahead_and_no_more():
     samples, plan = Slow(), plan_epoch("contiguous", 10, World(), 1, 0, 0)
-    with chunks(samples, plan, 0, range(1, 11)) as feed:
+    with super_batches(samples, plan, 0, range(1, 11)) as feed:
         next(feed)
         assert eventually(lambda: len(samples.reads) == 2)  # the second, while the first is in use
         time.sleep(0.05)
@@ -184,7 +184,7 @@ def test_one_chunk_is_read_ahead_and_no_more():
 
 def test_a_fault_in_the_thread_is_raised_where_its_chunk_is_asked_for():
     plan = plan_epoch("contiguous", 10, World(), 1, 0, 0)
-    with chunks(Slow(fails_at=2), plan, 0, range(1, 11)) as feed:
+    with super_batches(Slow(fails_at=2), plan, 0, range(1, 11)) as feed:
         next(feed)
         next(feed)
         with pytest.raises(OSError, match="the disk is gone"):
@@ -197,7 +197,7 @@ def test_the_thread_ends_with_the_context(taken, fails):
     plan = plan_epoch("contiguous", 10, World(), 1, 0, 0)
     before = set(threading.enumerate())
     try:
-        with chunks(Slow(), plan, 0, range(1, 11)) as feed:
+        with super_batches(Slow(), plan, 0, range(1, 11)) as feed:
             for _ in range(taken):
                 next(feed)
             if fails:

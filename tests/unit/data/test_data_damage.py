@@ -11,7 +11,7 @@ import pytest
 from hvd_ae.data.samples import check_rows
 from hvd_ae.data.sources import load
 from hvd_ae.errors import Refused
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 ROWS = np.random.default_rng(0).uniform(size=(20, 6)).astype(np.float32)
 IDX = bytes([0, 0, 8, 3, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, 3]) + bytes(range(180))

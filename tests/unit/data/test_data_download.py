@@ -15,7 +15,7 @@ from hvd_ae.data import download
 from hvd_ae.data.download import Published, cache_folder, ensure_downloaded, find_files, search_folders
 from hvd_ae.data.sources import load
 from hvd_ae.errors import Refused
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

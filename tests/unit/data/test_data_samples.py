@@ -11,7 +11,7 @@ from hvd_ae.data.batches import plan_epoch
 from hvd_ae.data.samples import Samples, check_labels, check_rows
 from hvd_ae.data.sources import fingerprint, load
 from hvd_ae.errors import Refused
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 
 @pytest.mark.parametrize("indices", [[3, 4, 5, 6], [5, 0, 9, 9], [2], [], [4, 3], [0, 2]])

@@ -12,7 +12,7 @@ from hvd_ae.data.samples import Samples
 from hvd_ae.data.sources import Source, fingerprint, load, load_all
 from hvd_ae.data.synthetic import make_rows
 from hvd_ae.errors import Refused
-from hvd_ae.world import World
+from hvd_ae.runtime.world import World
 
 MNIST = Path(__file__).parents[2] / "data" / "mnist"
 ROWS = np.arange(40, dtype=np.float32).reshape(20, 2)

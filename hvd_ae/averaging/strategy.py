@@ -1,0 +1,171 @@
+"""What every way of averaging can do: advance by a step, and settle so that all ranks can show one result."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sized
+from itertools import islice
+
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.collectives.communicator import Communicator
+from hvd_ae.config import TrainSettings
+from hvd_ae.data.batches import SuperBatch
+from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.runtime.world import World
+
+
+class OfRanks(Iterator[np.ndarray], Sized):
+    """A vector of each of the ranks that were, in their order."""
+
+
+class Strategy(ABC):
+    """A way of averaging over ranks, bound to this rank's replica.
+
+    Whatever a way does, two things are the same for all. Buffers (batch normalisation's statistics) are averaged when
+    the ranks settle, weighted by the samples each rank has seen since. Counters (dropout's seeds) are a rank's own.
+
+    Args:
+        steps_per_epoch: of every rank, for ways that change with the epoch.
+    """
+
+    # beginnings of the names of vectors that are each rank's own even when the ranks are settled: these are neither
+    # proved to be the same nor written once for all
+    own: tuple[str, ...] = ("seed_",)
+    # steps from one moment at which all ranks hold the same to the next; None where that is only when they settle
+    period: int | None = 1
+    # steps that ranks take without meeting in between, so that calls into the graph must hold whole multiples of them
+    steps_at_once = 1
+
+    def __init__(self, replica: Replica, comm: Communicator, settings: TrainSettings, steps_per_epoch: int):
+        self.replica = replica
+        self.comm = comm
+        # of this rank's distances from the average, one for each average: their squares' sum, and their number
+        self.drift = tf.Variable(tf.zeros([2], tf.float64), name="drift", trainable=False)
+
+    @classmethod
+    def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
+        """Refuse what this way cannot do, before anything is built; does not communicate.
+
+        Raises:
+            Refused: a number of ranks, or an engine, that does not fit.
+        """
+
+    @staticmethod
+    def part(parameters: int, world: World) -> tuple[int, int] | None:
+        """(first, count) of the parameters that this rank's optimizer updates; None for all."""
+        return None
+
+    @staticmethod
+    def data_world(world: World) -> World | None:
+        """This rank's place among those that train; None where it does not."""
+        return world
+
+    @staticmethod
+    def updates_per_epoch(settings: TrainSettings, steps: int, trainers: int) -> int:
+        """Of the optimizer, in an epoch of `steps` steps: in these a warm-up counts."""
+        return math.ceil(steps / (settings.accumulate or 1))
+
+    @abstractmethod
+    def step(self, batch: Batch) -> tf.Tensor:
+        """Train on one batch, inside `tf.function`; the sum of this rank's losses (float32 scalar)."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Bring `result` to the same on all ranks: before evaluation, a checkpoint and the end."""
+
+    @property
+    def result(self) -> tuple[tf.Variable, tf.Variable]:
+        """The parameters and buffers to evaluate and to save, once the ranks have settled."""
+        return self.replica.vector, self.replica.buffers
+
+    @property
+    def vectors(self) -> dict[str, tf.Variable]:
+        """Everything that training changes, by name, what this way adds included."""
+        return self.replica.vectors
+
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        """`vectors`, and what else ranks that have not settled need to go on exactly as they would have."""
+        return {**self.vectors, "rows_since": self.replica.samples_since_sync, "drift": self.drift}
+
+    def handed_on(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
+        """Where this rank begins with one of `own_vectors`, when another number of ranks has got here.
+
+        Args:
+            of_ranks: what each of those ranks had, in their order, one at a time, and how many they are.
+
+        Returns None to leave it as it is in a new run. Here: a rank's own seeds, the mean of numbers, the largest count.
+        """
+        if name.startswith("seed_"):
+            return next(islice(of_ranks, world.rank, None), None)
+        first = next(of_ranks)
+        if not np.issubdtype(first.dtype, np.floating):
+            return max((first, *of_ranks), key=int)
+        total, ranks = first.astype(np.float64), 1
+        for other in of_ranks:
+            total += other
+            ranks += 1
+        return (total / ranks).astype(first.dtype)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """A chance to change with the epochs, before each (`epoch` are completed); every rank calls it."""
+
+    @property
+    def steps_into_period(self) -> int:
+        """Steps since all ranks last held the same: not 0 where a run goes on in the middle of a period."""
+        return 0
+
+    def replicated_state(self) -> dict[str, tf.Variable]:
+        """What all ranks hold alike once they are settled."""
+        return {name: vector for name, vector in self.vectors.items() if not name.startswith(self.own)}
+
+    def rank_state(self) -> dict[str, tf.Variable]:
+        return {name: vector for name, vector in self.vectors.items() if name.startswith(self.own)}
+
+    def run_call(self, run_steps, super_batch: SuperBatch) -> float:
+        """Take the steps of one call into the graph; the sum of this rank's losses."""
+        labels = () if super_batch.labels is None else (super_batch.labels,)
+        return float(run_steps(super_batch.inputs, super_batch.batch_sizes, super_batch.global_batch_sizes, *labels))
+
+    def after_call(self, step: int, seconds: float) -> None:
+        """A chance to adapt, after each call into the graph, on every rank; `seconds` is what it took here."""
+
+    def measurements(self) -> dict:
+        """What this way wants to say in an epoch's row of `metrics.jsonl` beside what all say (every rank calls it)."""
+        return {}
+
+    def close(self) -> None:
+        """Give back what outlives Python's memory, after the last step; every rank calls it."""
+
+    def local_step(self, batch: Batch) -> tf.Tensor:
+        """One step of this rank alone on its own batch, left out where it has none."""
+        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.size, 1))
+        if batch.size > 0:
+            self.replica.update(gradient)
+        return loss_sum
+
+    def average(self, *vectors: tf.Variable) -> None:
+        """Replace vectors by their mean over samples: each rank weighs what it has trained on since the last time.
+
+        Does nothing where no rank has trained since. Inside `tf.function`.
+        """
+        weight, trained = self.weight()
+        if trained:
+            for vector in vectors:
+                if vector.shape[0]:
+                    vector.assign(self.comm.sum(weight * vector))
+            self.replica.samples_since_sync.assign([0, 0])
+
+    def weight(self, rows: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """This rank's share of `rows` (its own, those of all ranks), and whether there are any.
+
+        Without `rows`, of the samples trained on since the last average.
+        """
+        mine, all_ranks = tf.unstack(tf.cast(self.replica.samples_since_sync if rows is None else rows, tf.float64))
+        return tf.cast(tf.math.divide_no_nan(mine, all_ranks), tf.float32), all_ranks > 0
+
+    def add_drift(self, before: tf.Tensor, average: tf.Tensor) -> None:
+        """Record how far this rank was from the average."""
+        distance = tf.cast(tf.reduce_sum(tf.math.squared_difference(before, average)), tf.float64)
+        self.drift.assign_add([distance, 1.0])

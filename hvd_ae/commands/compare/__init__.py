@@ -1,0 +1,1 @@
+"""`hvd-ae compare`: every strategy from the same start, in one job."""

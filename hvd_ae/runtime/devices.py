@@ -1,0 +1,52 @@
+"""One GPU per rank by local rank, and a fair share of the node's cores: set before TensorFlow touches a device."""
+
+from collections import Counter
+
+import tensorflow as tf
+
+from hvd_ae.errors import Refused
+from hvd_ae.runtime.world import World
+
+
+def configure_devices(world: World, cores_of_local_ranks: list[set[int]], threads: int | None) -> None:
+    """Pin this rank to its GPU where there are GPUs, and set TensorFlow's threads.
+
+    Args:
+        cores_of_local_ranks: the cores each rank of this node may use, in the order of local ranks.
+        threads: threads for this rank, or None for its fair share of the cores.
+
+    Raises:
+        Refused: there are GPUs, but fewer than ranks on this node.
+    """
+    threads = threads or fair_share(cores_of_local_ranks[world.local_rank], cores_of_local_ranks)
+    gpu = gpu_for(world.local_rank, len(tf.config.list_physical_devices("GPU")))
+    try:
+        if gpu is not None:
+            device = tf.config.list_physical_devices("GPU")[gpu]
+            tf.config.set_visible_devices(device, "GPU")
+            tf.config.experimental.set_memory_growth(device, True)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))
+    except RuntimeError:
+        pass  # TensorFlow is running already, in a notebook or a test: its devices stay as they are
+
+
+def gpu_for(local_rank: int, gpus: int) -> int | None:
+    """The GPU of a rank among those visible to it: its own where the launcher shows one each, else by local rank."""
+    if gpus == 0:
+        return None
+    if gpus == 1:
+        return 0  # Slurm's --gpus-per-task shows each rank its own GPU as number 0
+    if local_rank >= gpus:
+        raise Refused(f"local rank {local_rank} has no GPU of its own, {gpus} are visible: start {gpus} ranks per node")
+    return local_rank
+
+
+def fair_share(own_cores: set[int], cores_of_local_ranks: list[set[int]]) -> int:
+    """Threads for a rank: each of its cores counts 1 divided by the ranks of the node that may use it.
+
+    This gives the right answer both where the launcher binds each rank to cores of its own and where all may use all.
+    """
+    users = Counter(core for cores in cores_of_local_ranks for core in cores)
+    return max(1, int(sum(1 / users[core] for core in own_cores) + 1e-9))
+

@@ -1,0 +1,76 @@
+"""One failed rank ends the whole job, promptly: with one sentence for what the user can mend, else its traceback."""
+
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from hvd_ae.errors import NotWritten, OutOfSync, Refused, Stopped
+from hvd_ae.runtime.world import read_launch
+
+if TYPE_CHECKING:  # a failure before any command runs must not import TensorFlow first
+    from hvd_ae.collectives.communicator import Communicator
+
+
+def watch(engine: "Communicator | None" = None) -> None:
+    """From now on an exception that nobody catches ends every rank, in scripts too; without an engine, its start does."""
+    sys.excepthook = lambda kind, error, _: _leave(engine, error)
+
+
+def end_job(error: BaseException) -> int:
+    """Say what went wrong, once, and end the other ranks; returns this process's exit status.
+
+    Where every rank raises the same, all end in good order and the root speaks. A failure of one rank alone aborts
+    the others, which wait for it in a collective.
+    """
+    expected, status = isinstance(error, (Refused, OutOfSync, Stopped, NotWritten)), getattr(error, "exit_status", 1)
+    rank, size = _place()
+    raised_on_all_ranks = expected and (error.raised_on_all_ranks or size == 1)  # before MPI runs, all refuse what all were given
+    speaks = not raised_on_all_ranks or (rank if size > 1 else read_launch(os.environ).rank) == 0
+    if speaks and expected:
+        print(f"hvd-ae: {error}", file=sys.stderr, flush=True)
+    elif speaks:
+        where = f"rank {rank} of {size} failed:\n" if size > 1 else ""
+        print(f"hvd-ae: {where}{''.join(traceback.format_exception(error))}", file=sys.stderr, flush=True)
+    if size > 1 and not raised_on_all_ranks:
+        end_all_ranks(status)
+    return status
+
+
+def end_all_ranks(status: int) -> None:
+    """MPI_Abort, and this process for certain: MPI leaves by way of C's exit handlers, in one of which Horovod waits for
+    a thread of its own that may be waiting for a rank that never comes.
+
+    Of MPI_COMM_WORLD: of any other communicator MPICH 5 only asks the other ranks to leave by themselves, and there too
+    Horovod's handler waits; of this one the launcher kills them.
+    """
+    time.sleep(1.0)  # Hydra passes on what has been said, but at an abort no longer what it has not read yet
+    signal.setitimer(signal.ITIMER_REAL, 2.0)  # SIGALRM ends a process that holds Python's lock, as mpi4py's Abort does
+    if _place()[1] > 1:
+        from mpi4py import MPI
+
+        MPI.COMM_WORLD.Abort(status)
+    os._exit(status)
+
+
+def _place() -> tuple[int, int]:
+    """The rank and the world size as far as MPI runs here; (0, 1) where it does not."""
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        if MPI.Is_initialized() and not MPI.Is_finalized():
+            return MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size
+    return 0, 1
+
+
+def _leave(engine: "Communicator | None", error: BaseException) -> None:
+    status = end_job(error)
+    if engine is not None:
+        engine.close()
+    elif _place()[1] > 1:
+        from mpi4py import MPI
+
+        MPI.Finalize()
+    os._exit(status)  # Python's own exit would wait for threads, and print the exception again

@@ -1,0 +1,268 @@
+"""Going on from a checkpoint: exactly where as many ranks wrote it, and without losing a sample where others did."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from hvd_ae.averaging.strategy import OfRanks, Strategy
+from hvd_ae.collectives.communicator import Communicator
+from hvd_ae.data.sources import fingerprint
+from hvd_ae.errors import Refused
+from hvd_ae.runtime.consensus import broadcast_text, gather_texts, refused_on_all, run_on_all
+from hvd_ae.training.checkpointing.files import BadFile, read_json, read_vectors
+from hvd_ae.training.checkpointing.save import FORMAT, checkpoints, own_prefix, step_of, variables_of
+from hvd_ae.training.cursor import Cursor
+from hvd_ae.training.session import Session, broadcast_variables, updates_per_epoch
+
+T = TypeVar("T")
+_MOST = 100  # checkpoints that are looked at, and ranks that are named
+_BYTES_AT_ONCE = 64 << 20  # of a vector that one rank passes on to all
+
+
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on."""
+
+    cursor: Cursor  # the run's beginning where there is no checkpoint
+    ranks: int  # that wrote the checkpoint
+    bad: Sequence[str] = ()  # a sentence about each newer checkpoint that could not be used
+    unusable: Sequence[Path] = ()  # these
+    rows: Sequence[dict] = ()  # of metrics, that the checkpoint holds because they could not be written then
+
+
+def restore_newest(session: Session, folder: Path) -> Resumed:
+    """Go back to the newest checkpoint that is good on every rank (every rank calls it); nothing is written.
+
+    Raises:
+        Refused: the checkpoint is of a run with other settings, another model or other data; or there are checkpoints, and
+            none can be used.
+    """
+    comm, bad, unusable = session.comm, [], []
+    for path in _seen_by_any(comm, folder):
+        read, fault = _tried(comm, lambda path=path: _Checkpoint(session, path))
+        if not fault:
+            run_on_all(comm, read.check_same_run)
+            shared, fault = _tried(comm, read.shared)
+        if not fault:
+            own, fault = _tried(comm, read.own)
+        if fault:
+            bad.append(fault)
+            unusable.append(path)
+            continue
+        _assign(session, read, shared, own)
+        return Resumed(read.cursor, read.ranks, bad, unusable, read.rows)
+    if bad:
+        raise refused_on_all(f"no checkpoint in {folder} can be used ({'; '.join(bad)}), and nothing there was "
+                             "touched: mend this, or begin anew with another --run-dir")
+    return Resumed(Cursor(), comm.world.size)
+
+
+def _seen_by_any(comm: Communicator, folder: Path) -> list[Path]:
+    """Checkpoints that any rank sees, the newest first: what only some see must not be taken for none."""
+    seen = gather_texts(comm, " ".join(path.name for path in checkpoints(folder)[:_MOST]))
+    return sorted({folder / name for text in seen for name in text.split()}, key=step_of, reverse=True)
+
+
+def _tried(comm: Communicator, read: Callable[[], T]) -> tuple[T | None, str | None]:
+    """What `read` returns, and None; or what is wrong with the files of any rank, the same on all."""
+    result, fault = None, ""
+    try:
+        result = read()
+    except BadFile as error:
+        fault = str(error)
+    if not comm.largest(bool(fault)):
+        return result, None
+    return None, _by_ranks(gather_texts(comm, fault))
+
+
+def _by_ranks(faults: list[str]) -> str:
+    """Each fault once, with the ranks that see it where not all do; a rank without one has the text ''."""
+    if len(set(faults)) == 1:
+        return faults[0]
+    said = []
+    for fault in dict.fromkeys(filter(None, faults)):
+        ranks = [str(rank) for rank, text in enumerate(faults) if text == fault]
+        named = ", ".join(ranks[:_MOST]) + ", ..." * (len(ranks) > _MOST)
+        said.append(f"on rank{'s' * (len(ranks) > 1)} {named} of {len(faults)} {fault}")
+    return "; ".join(said)
+
+
+class _Checkpoint:
+    """One checkpoint as this rank sees it.
+
+    Raises:
+        BadFile: its manifest, or this rank's list of files, cannot be used.
+    """
+
+    def __init__(self, session: Session, path: Path):
+        self._prepared, self._path = session, path
+        self._world, self._settings = session.comm.world, session.settings
+        if not path.is_dir():
+            raise BadFile(f"{path} cannot be seen")
+        self._manifest = manifest = read_json(path / "manifest.json")
+        if manifest.get("format") != FORMAT:
+            raise BadFile(f"{path} was written by another version of hvd_ae")
+        self.ranks = manifest["ranks"]
+        self.is_exact = self.ranks == self._world.size
+        self.rows = manifest.get("rows", [])
+        self.had_warm_up = manifest.get("had_warm_up", True)
+        self._own_files = read_json(path / f"{own_prefix(self._world.rank)}json") if self._has_own and self.is_exact else {}
+
+    @property
+    def _has_own(self) -> bool:
+        return self._manifest["of_ranks"]
+
+    @property
+    def has_same_steps(self) -> bool:
+        """Whether the ranks that train, and their batch, are those of the run that wrote it."""
+        return (self._manifest["trainers"], self._manifest["batch_size"]) == (
+            self._prepared.trainers.size, self._settings.batch_size)
+
+    @property
+    def cursor(self) -> Cursor:
+        """With this rank's part of the epoch's loss: its own, or the root that of all."""
+        cursor = Cursor.from_table(self._manifest["position"])
+        if self._own_files:
+            cursor = dataclasses.replace(cursor, loss_sum=self._own_files["loss_sum"])
+        elif not self._world.is_root:
+            cursor = dataclasses.replace(cursor, loss_sum=0.0)
+        if self.has_same_steps:
+            return cursor
+        return cursor.handed_on(self._manifest["trainers"], self._manifest["batch_size"])
+
+    def check_same_run(self) -> None:
+        for name, was in self._manifest["settings"].items():
+            now = getattr(self._settings, name, None)
+            if now != was:
+                raise Refused(f"{self._path} is of a run with {name}={was!r}, but now {name}={now!r}: go on with the "
+                              "same, or use another --run-dir")
+        if self._manifest["data_fingerprint"] != fingerprint(self._prepared.source).tolist():
+            raise Refused(f"{self._path} is of a run on other data (then data={self._manifest['data']!r}, now "
+                          f"data={self._settings.data!r}): go on with the same, or use another --run-dir")
+        self._check_same_model()
+
+    def _check_same_model(self) -> None:
+        now = variables_of(self._prepared)
+        was = self._manifest.get("variables", now)
+        difference = next((f"{name_now} has shape {tuple(shape_now)}, where {name_was} had {tuple(shape_was)}"
+                           for (name_was, shape_was), (name_now, shape_now) in zip(was, now) if shape_was != shape_now), None)
+        if difference is None and len(was) != len(now):
+            difference = f"it has {len(now)} variables, and had {len(was)}"
+        if difference:
+            raise Refused(f"{self._path} is of a run whose model={self._settings.model!r} was another ({difference}): go on "
+                          "with the same model, or use another --run-dir")
+
+    def shared(self) -> dict[str, np.ndarray]:
+        """What the root has to tell all ranks.
+
+        Raises:
+            BadFile: naming the file.
+        """
+        return read_vectors(self._path, "", self._manifest["files"]) if self._world.is_root else {}
+
+    def own(self) -> dict[str, np.ndarray | None]:
+        """What is this rank's own; every rank calls it.
+
+        Raises:
+            BadFile: naming the file.
+        """
+        if not self._has_own:
+            return {}
+        if self.is_exact:
+            prefix = own_prefix(self._world.rank)
+            return {**read_vectors(self._path, prefix, self._own_files["own"]),
+                    **read_vectors(self._path, f"{prefix}exact.", self._own_files["exact"])}
+        return handed_on(self._prepared.strategy, self._prepared.comm, self._path, self.ranks)
+
+
+def handed_on(strategy: Strategy, comm: Communicator, path: Path, ranks: int) -> dict[str, np.ndarray | None]:
+    """What this rank takes over of the own vectors of another number of ranks (every rank calls it).
+
+    Raises:
+        BadFile: on every rank alike.
+    """
+    files = functools.cache(lambda rank: read_json(path / f"{own_prefix(rank)}json")["own"])
+    names = list(strategy.rank_state())
+    written = passed_on(comm, 0, lambda: np.array([name in files(0) for name in names]))
+    taken = {}
+    for name in (name for name, is_written in zip(names, written) if is_written):  # a warm-up's count may be new
+        of_ranks = _FromFiles(comm, ranks, lambda rank, name=name: read_vectors(
+            path, own_prefix(rank), {name: files(rank)[name]})[name])
+        taken[name] = strategy.handed_on(name, of_ranks, comm.world)
+        for _ in of_ranks:  # this rank may have no use for the rest, and others have
+            pass
+    return taken
+
+
+class _FromFiles(OfRanks):
+    """A vector of each of the ranks that wrote a checkpoint; every rank asks for the next one.
+
+    Each file is read by one rank, which passes it on to all. One vector at a time is in memory for it.
+    """
+
+    def __init__(self, comm: Communicator, ranks: int, read: Callable[[int], np.ndarray]):
+        self._collectives, self._read, self._ranks, self._next = comm, read, ranks, 0
+
+    def __len__(self) -> int:
+        """How many ranks wrote it."""
+        return self._ranks
+
+    def __next__(self) -> np.ndarray:
+        if self._next == self._ranks:
+            raise StopIteration
+        rank, self._next = self._next, self._next + 1
+        return passed_on(self._collectives, rank % self._collectives.world.size, lambda: self._read(rank))
+
+
+def passed_on(comm: Communicator, reader: int, read: Callable[[], np.ndarray]) -> np.ndarray:
+    """What rank `reader` reads, on every rank, sent in parts (every rank calls it).
+
+    Raises:
+        BadFile: on every rank, what that rank came upon.
+    """
+    vector, said, is_reader = np.empty(0), "", comm.world.rank == reader
+    if is_reader:
+        try:
+            vector = read()
+            said = json.dumps([vector.dtype.str, vector.shape])
+        except BadFile as error:
+            said = f"bad: {error}"
+    said = broadcast_text(comm, said, reader)
+    if said.startswith("bad: "):
+        raise BadFile(said.removeprefix("bad: "))
+    if not is_reader:
+        dtype, shape = json.loads(said)
+        vector = np.empty(shape, dtype)
+    for part in np.split(vector.reshape(-1).view(np.uint8), range(_BYTES_AT_ONCE, vector.nbytes, _BYTES_AT_ONCE)):
+        if part.size:
+            received = comm.broadcast(part, reader)
+            if not is_reader:
+                part[:] = received.numpy()
+    return vector
+
+
+def _assign(session: Session, checkpoint: _Checkpoint, shared: dict, own: dict) -> None:
+    """Put the vectors into the replica, the shared ones from the root to all ranks."""
+    comm, strategy = session.comm, session.strategy
+    for name, variable in strategy.replicated_state().items():
+        if name in shared:  # only the root has any, and a warm-up's count may be new
+            variable.assign(shared[name])
+    broadcast_variables(list(strategy.replicated_state().values()), comm)
+    for name, value in own.items():
+        if value is not None and name in strategy.state:
+            strategy.state[name].assign(value)
+    if (shift := session.replica.schedule_shift) is not None and not (checkpoint.is_exact and checkpoint.has_same_steps
+                                                                   and checkpoint.had_warm_up):
+        shift.assign(_updates_of_a_run_like_this(session, checkpoint.cursor) - session.replica.updates)
+
+
+def _updates_of_a_run_like_this(session: Session, cursor: Cursor) -> int:
+    """How often these ranks with this batch would have called the optimizer up to the same part of an epoch."""
+    train = session.source.train.count
+    updates = updates_per_epoch(session.settings, train, session.comm.world)
+    return round((cursor.epoch + cursor.epoch_samples / train) * updates)

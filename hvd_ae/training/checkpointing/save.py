@@ -1,0 +1,169 @@
+"""Checkpoints: written beside the last good one, and renamed into place when every rank's files are on disk.
+
+    checkpoints/step-00000235/
+        manifest.json            how far the run was, its settings, and each shared file's SHA-256
+        parameters.npy ...       what is the same on all ranks once they have settled, written by the root
+        rank-00001.json          the same list for what is rank 1's own
+        rank-00001.seed_0.npy    such as dropout's seeds, or slots that are not averaged
+        rank-00001.exact.*.npy   in the middle of an epoch: what settling has changed, as it was before
+
+So a folder with its final name is whole, whenever a writer was killed. The same number of ranks goes on from the exact
+state, another number from the settled one. What is found to be of no use when a run goes on gets another name,
+`unusable-step-N`, and is left to the user.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.averaging.sync_check import check_in_sync
+from hvd_ae.config import WAY_SETTINGS
+from hvd_ae.data.sources import fingerprint
+from hvd_ae.errors import NotWritten
+from hvd_ae.runtime.consensus import written_together
+from hvd_ae.training.checkpointing.files import sync_folder, write_json, write_vectors
+from hvd_ae.training.cursor import Cursor
+from hvd_ae.training.session import Session
+
+FORMAT = 2
+
+# What must be as it was for a resumed run to be the same run, beside the data. Epochs, steps, learning rate, and the
+# number of ranks and their batch may change.
+SAME = ("model", "output_activation", "precision", "loss", "optimizer", "averaging", "partition", "concentration", "seed",
+        *sorted({name for settings in WAY_SETTINGS.values() for name in settings}))
+
+
+def save(session: Session, cursor: Cursor, folder: Path, keep: int, rows: Sequence[dict] = (),
+         check: Callable[[], None] = lambda: None) -> Path:
+    """Write a checkpoint and delete all but the newest `keep` up to this step (every rank calls it); returns its path.
+
+    In the middle of an epoch the ranks settle for it, and are not what they were afterwards. That they are in step is
+    proved first: what was the same on all ranks before, settling leaves as it was or moves alike.
+
+    Args:
+        rows: of metrics, that the run folder has not got and that go with this checkpoint.
+        check: whether this job may write still; called by the root.
+
+    Raises:
+        OutOfStep: on every rank, and nothing is written.
+        NotWritten: on every rank, where a file could not be written on any; older checkpoints are as they were.
+    """
+    comm, world, strategy = session.comm, session.comm.world, session.strategy
+    exact: dict[str, tf.Tensor] = {}
+    if cursor.step_in_epoch:
+        before = {name: variable.read_value() for name, variable in strategy.state.items()}  # shares the memory until it changes
+        strategy.synchronize()
+        check_in_sync(strategy, cursor.step)
+        exact = {name: value for name, value in before.items()
+                 if name not in strategy.vectors or not np.array_equal(value, strategy.vectors[name])}
+    loss_sum = float(comm.sum(np.array([cursor.loss_sum])).numpy()[0])
+    own = strategy.rank_state()
+    final = folder / f"step-{cursor.step:08d}"
+    partial = folder / f"{final.name}.partial"
+    manifest = {
+        "format": FORMAT, "ranks": world.size, "trainers": session.trainers.size, "batch_size": session.settings.batch_size,
+        "of_ranks": bool(own) or cursor.step_in_epoch > 0,
+        "position": dataclasses.asdict(dataclasses.replace(cursor, loss_sum=loss_sum)),
+        "settings": {name: getattr(session.settings, name) for name in SAME}, "variables": variables_of(session),
+        "data": session.settings.data, "data_fingerprint": fingerprint(session.source).tolist(), "rows": list(rows),
+        "had_warm_up": session.replica.schedule_shift is not None,
+    }
+
+    def written(write: Callable[[], object]) -> None:
+        _written(session, partial, write, check if world.is_root else lambda: None)
+
+    written(lambda: world.is_root and _write_shared(partial, manifest, strategy.replicated_state()))
+    if manifest["of_ranks"]:
+        written(lambda: _write_own(partial, world.rank, own, exact, cursor.loss_sum))
+    written(lambda: world.is_root and _put_in_place(partial, final, keep))
+    return final
+
+
+def variables_of(session: Session) -> list[list]:
+    """Name and shape of everything that the model holds; Keras counts names on within a process, so only shapes compare."""
+    model = session.replica.flat.keras_model
+    return [[variable.path, list(variable.shape)] for variable in (*model.trainable_variables, *model.non_trainable_variables)]
+
+
+def _written(session: Session, partial: Path, write: Callable[[], object], check: Callable[[], None]) -> None:
+    """Write on every rank; where any cannot, all know, and nothing is left of the attempt."""
+
+    def attempt() -> None:
+        check()
+        try:
+            write()
+        except OSError as error:
+            raise NotWritten(f"no checkpoint: {error.filename or partial} cannot be written ({error.strerror or error}); make "
+                             "room, or another --run-dir, and go on from the last good checkpoint with --resume") from None
+
+    try:
+        written_together(session.comm, attempt)
+    except NotWritten:
+        check()  # else it may be another job's attempt that lies there
+        if session.comm.world.is_root:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_shared(partial: Path, manifest: dict, vectors: dict[str, tf.Variable]) -> None:
+    for left_over in partial.parent.glob("*.partial"):  # of a writer that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_json(partial / "manifest.json", {**manifest, "files": write_vectors(partial, "", vectors)})
+
+
+def _write_own(partial: Path, rank: int, own: dict, exact: dict, loss_sum: float) -> None:
+    prefix = own_prefix(rank)
+    write_json(partial / f"{prefix}json", {
+        "own": write_vectors(partial, prefix, own), "exact": write_vectors(partial, f"{prefix}exact.", exact),
+        "loss_sum": loss_sum,
+    })
+
+
+def _put_in_place(partial: Path, final: Path, keep: int) -> None:
+    sync_folder(partial)
+    if final.exists():  # another run's, or one that could not be used
+        set_aside(final)
+    os.replace(partial, final)
+    sync_folder(final.parent)
+    before = [path for path in checkpoints(final.parent) if step_of(path) < step_of(final)]
+    for old in before[keep - 1 :]:
+        going = old.with_name(f"{old.name}.partial")  # a writer that is killed here leaves nothing with a good name
+        with contextlib.suppress(OSError):
+            os.replace(old, going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Give a checkpoint that is of no use to the run another name, and return that; its files stay as they are.
+
+    None where it cannot be moved, or is seen by other ranks only.
+    """
+    aside = (path.with_name(f"unusable-{path.name}{f'-{count}' * (count > 1)}") for count in itertools.count(1))
+    other = next(other for other in aside if not other.exists())
+    try:
+        os.replace(path, other)
+    except OSError:
+        return None
+    return other
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Finished checkpoints, the newest first."""
+    return sorted((path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)), key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def own_prefix(rank: int) -> str:
+    return f"rank-{rank:05d}."
