@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data.sources import load
+from hvd_ae.data.load import load
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 

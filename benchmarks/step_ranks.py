@@ -20,7 +20,7 @@ _COPIED = 8 << 20  # bytes: with its target about what an update of `deep` goes 
 def main(engine: str, data: str, batch_size: int, rounds: int) -> None:
     import_tensorflow()
     from hvd_ae.collectives.start import start
-    from hvd_ae.config import TrainSettings
+    from hvd_ae.settings.train import TrainSettings
     from hvd_ae.training.session import load_on_all, prepare
 
     comm = start(engine)
@@ -109,7 +109,7 @@ def _product():
 
 
 def _read(session) -> None:
-    from hvd_ae.data.batches import super_batches
+    from hvd_ae.data.feed import super_batches
 
     plan = session.plan(0)
     with super_batches(session.source.train, plan, 0, [min(_STEPS, len(plan.batch_sizes))]) as feed:
@@ -120,7 +120,7 @@ def _forward_and_backward(session):
     """Gradients of consecutive batches and nothing else: what no way of training can do without."""
     import tensorflow as tf
 
-    from hvd_ae.data.batches import super_batches
+    from hvd_ae.data.feed import super_batches
     from hvd_ae.models.replica import Batch
 
     train, replica = session.source.train, session.replica

@@ -1,23 +1,23 @@
-"""Autoencoders, or any Keras model, trained on MPI ranks that average one flat vector, proved to be in step."""
+"""Autoencoders, or any Keras model, trained on MPI ranks that average one flat vector, and proved to be in sync."""
 
-from hvd_ae.config import TrainSettings
+import importlib
+
 from hvd_ae.errors import NotWritten, OutOfSync, Refused, Stopped
+from hvd_ae.settings.train import TrainSettings
 
-__all__ = ["NotWritten", "OutOfStep", "Refused", "Result", "Stopped", "TrainSettings", "start", "train"]
+# What needs TensorFlow, which takes seconds to import: not before it is asked for.
+_LATER = {
+    "train": "hvd_ae.api", "Result": "hvd_ae.api", "start": "hvd_ae.collectives.start",
+    "Callback": "hvd_ae.training.callbacks", "Session": "hvd_ae.training.session", "Task": "hvd_ae.tasks.task",
+    "Source": "hvd_ae.data.source", "Field": "hvd_ae.data.source", "Splits": "hvd_ae.data.source",
+}
+__all__ = ["NotWritten", "OutOfSync", "Refused", "Stopped", "TrainSettings", *_LATER]  # noqa: PLE0604
 
 
 def __getattr__(name: str):
-    # TensorFlow takes seconds to import: not before it is needed
-    if name in __all__:
-        from hvd_ae.runtime.tensorflow_setup import import_tensorflow
+    if name not in _LATER:
+        raise AttributeError(f"module 'hvd_ae' has no attribute {name!r}")
+    from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
-        import_tensorflow()
-    if name in ("train", "Result"):
-        from hvd_ae import api
-
-        return getattr(api, name)
-    if name == "start":
-        from hvd_ae.collectives.start import start
-
-        return start
-    raise AttributeError(f"module 'hvd_ae' has no attribute {name!r}")
+    import_tensorflow()
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -10,20 +10,24 @@ from pathlib import Path
 from hvd_ae.averaging.sync_check import checksum
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
-from hvd_ae.config import TrainSettings
+from hvd_ae.data.source import SAMPLES, Splits
 from hvd_ae.errors import NotWritten, Stopped
-from hvd_ae.models.optimizers import scaled_rate
-from hvd_ae.runs.console import ProgressDisplay
+from hvd_ae.models.schedules import scaled_rate
+from hvd_ae.runs.checkpoints import Checkpoints
+from hvd_ae.runs.console import Console
 from hvd_ae.runs.folder import RunFolder, as_json, make_default_folder
-from hvd_ae.runs.outcome import draw_pictures, save_models, summarise
-from hvd_ae.runtime.consensus import broadcast_text, run_on_all, written_together
+from hvd_ae.runs.metrics_file import MetricsFile
+from hvd_ae.runs.outcome import draw_pictures, save_models, summarize
+from hvd_ae.runtime.consensus import broadcast_text, run_on_all
 from hvd_ae.runtime.signals import catch_signals, clear_signals, stop_requested
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks.task import Task
+from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.checkpointing.restore import Resumed, restore_newest
-from hvd_ae.training.checkpointing.save import save, set_aside
+from hvd_ae.training.checkpointing.save import set_aside
 from hvd_ae.training.cursor import Cursor
-from hvd_ae.training.loop import Loop
-from hvd_ae.training.session import Session, prepare
+from hvd_ae.training.session import Session
 
 
 @dataclass(frozen=True)
@@ -35,29 +39,36 @@ class Result:
     summary: dict
 
 
-def train(settings: TrainSettings, comm: Communicator | None = None) -> Result:
+def train(settings: TrainSettings, comm: Communicator | None = None, source: Splits | None = None, task: Task | None = None,
+          callbacks: Sequence[Callback] = ()) -> Result:
     """Train as `settings` say; every rank of the job calls it.
 
     Args:
-        collectives: what `start` returned, where a script has called it already.
+        comm: what `start` returned, where a script has called it already.
+        source: training and validation samples, in place of those that the settings name.
+        task: what is learnt, in place of the autoencoder that the settings describe.
+        callbacks: what happens beside training, after the console and `metrics.jsonl`, before a checkpoint is written.
 
     Raises:
         Refused: on every rank, when settings, data, model or run folder cannot be used.
-        OutOfStep: on every rank, when ranks that should hold the same parameters do not.
+        OutOfSync: on every rank, when ranks that should hold the same parameters do not.
         Stopped: on every rank, when SIGTERM, SIGUSR1 or SIGUSR2 came to any, and the checkpoint is written.
         NotWritten: on every rank, when a file of the run cannot be written, or another job has taken the folder over.
     """
     settings = settings.resolved()
     with catch_signals():
         comm = comm or start(settings.collectives, settings.threads)
-        with _folder(settings, comm) as folder:
+        with _held_folder(settings, comm) as folder:
             settings = dataclasses.replace(settings, collectives=comm.name, run_dir=str(folder.path))
-            with comm.watched(settings.stall_timeout, folder.stalled):
-                return _train(settings, comm, folder)
+            checkpoints = Checkpoints(folder)
+            everything = [MetricsFile(folder, checkpoints), Console(), *callbacks, checkpoints]
+            with (comm.watched(settings.stall_timeout, folder.stalled),
+                  Session(settings, comm, source, task, everything) as session):
+                return Result(comm.world, folder.path, _train(session, folder))
 
 
 @contextmanager
-def _folder(settings: TrainSettings, comm: Communicator) -> Iterator[RunFolder]:
+def _held_folder(settings: TrainSettings, comm: Communicator) -> Iterator[RunFolder]:
     """The run folder, held by the root against other jobs while the context lasts (every rank enters it).
 
     Raises:
@@ -75,87 +86,43 @@ def _folder(settings: TrainSettings, comm: Communicator) -> Iterator[RunFolder]:
         yield folder or RunFolder(path)
 
 
-def _train(settings: TrainSettings, comm: Communicator, folder: RunFolder) -> Result:
-    world = comm.world
-    session = prepare(settings, comm)
+def _train(session: Session, folder: RunFolder) -> dict:
+    """From the newest checkpoint, where the run goes on, to the summary."""
+    world, settings = session.comm.world, session.settings
     resumed = restore_newest(session, folder.checkpoints) if settings.resume else Resumed(Cursor(), world.size)
-    written_together(comm, lambda: world.is_root and _begin(settings, resumed, folder))
+    run_on_all(session.comm, lambda: world.is_root and _begin(settings, resumed, folder), NotWritten)
     if world.is_root:
         if settings.resume:
             print(_where(resumed, world), flush=True)
         announce(session)
-    cursor = _run(session, resumed.cursor, folder)
-    session.strategy.close()
-    return Result(world, folder.path, _finish(session, cursor, folder))
+    session.cursor = resumed.cursor
+    session.run(lambda: stop_requested(session.comm))
+    if session.stopped_by:
+        clear_signals()
+        raise Stopped(f"stopped at step {session.cursor.step} by {session.stopped_by}, with a checkpoint in "
+                      f"{folder.checkpoints}: go on with --resume")
+    summary = _finish(session, folder)
+    for callback in session.callbacks:
+        callback.on_end(session, summary)
+    return summary
 
 
 def _begin(settings: TrainSettings, resumed: Resumed, folder: RunFolder) -> None:
     """The first that is written, when all ranks have agreed to settings, data, model and checkpoint."""
-    folder.begin(settings, resumed.cursor.step, resumed.rows)
+    folder.begin(settings, resumed.cursor.step, resumed.records)
     for sentence, path in zip(resumed.bad, resumed.unusable):
         aside = set_aside(path)
         print(f"passed over a bad checkpoint: {sentence}" + (f"; it is kept as {aside}" if aside else ""))
 
 
 def _where(resumed: Resumed, world: World) -> str:
-    cursor, size = resumed.cursor, world.size
-    if cursor == Cursor():
+    if resumed.cursor == Cursor():
         return "no checkpoint yet: starting from nothing"
-    others = f", which {resumed.ranks} ranks wrote and {size} go on from" if resumed.ranks != size else ""
-    return f"going on from step {cursor.step}{others}"
+    others = f", which {resumed.ranks} ranks wrote and {world.size} go on from" if resumed.ranks != world.size else ""
+    return f"going on from step {resumed.cursor.step}{others}"
 
 
-def _run(session: Session, cursor: Cursor, folder: RunFolder) -> Cursor:
-    """Train to the end, with a row of metrics an epoch and a checkpoint every so many.
-
-    Raises:
-        Stopped: after a signal, and a checkpoint.
-    """
-    settings, is_root = session.settings, session.comm.world.is_root
-    display = ProgressDisplay(settings.epochs)
-    loop = Loop(session, cursor, lambda: stop_requested(session.comm))
-    saved = cursor.step if settings.resume else None
-    for progress in loop.run():
-        if progress.report is None:
-            if is_root:
-                display.show_steps(progress.cursor, progress.steps_per_epoch)
-            continue
-        row = progress.report.row()
-        _record(session, progress.cursor, row, folder)
-        if is_root:
-            display.show_epoch(row)
-        every = settings.checkpoint_every
-        if loop.done or (every and progress.cursor.epoch % every == 0):
-            _save(session, progress.cursor, folder)
-            saved = progress.cursor.step
-    if loop.stopped:
-        display.close()
-        if saved != loop.cursor.step:
-            _save(session, loop.cursor, folder)
-        clear_signals()
-        raise Stopped(f"stopped at step {loop.cursor.step} by {loop.stopped}, with a checkpoint in {folder.checkpoints}: "
-                      "go on with --resume")
-    return loop.cursor
-
-
-def _record(session: Session, cursor: Cursor, row: dict, folder: RunFolder) -> None:
-    """A row of metrics; where it cannot be written the run ends, and a checkpoint holds the row and the steps before it.
-
-    Raises:
-        NotWritten: on every rank.
-    """
-    try:
-        written_together(session.comm, lambda: session.comm.world.is_root and folder.append_metrics(row))
-    except NotWritten as failure:
-        checkpoint = _save(session, cursor, folder, rows=[row])
-        raise NotWritten(f"{failure}; nothing that was trained is lost: go on from {checkpoint} with --resume") from None
-
-
-def _save(session: Session, cursor: Cursor, folder: RunFolder, rows: Sequence[dict] = ()) -> Path:
-    return save(session, cursor, folder.checkpoints, session.settings.keep_checkpoints, rows, folder.check_held)
-
-
-def _finish(session: Session, cursor: Cursor, folder: RunFolder) -> dict:
+def _finish(session: Session, folder: RunFolder) -> dict:
     """Models, pictures and the summary, written by the root; the summary on every rank.
 
     Raises:
@@ -165,24 +132,24 @@ def _finish(session: Session, cursor: Cursor, folder: RunFolder) -> dict:
 
     def write() -> None:
         try:
-            summary.update(_write_outcome(session, cursor, folder))
+            summary.update(_write_outcome(session, folder))
         except NotWritten as failure:
             raise NotWritten(f"{failure}; the training itself is done: --resume writes what is missing") from None
 
-    written_together(session.comm, lambda: session.comm.world.is_root and write())
+    run_on_all(session.comm, lambda: session.comm.world.is_root and write(), NotWritten)
     return json.loads(broadcast_text(session.comm, as_json(summary)))
 
 
-def _write_outcome(session: Session, cursor: Cursor, folder: RunFolder) -> dict:
+def _write_outcome(session: Session, folder: RunFolder) -> dict:
     replica, settings = session.replica, session.settings
     folder.check_held()
-    rows = folder.read_metrics()
+    records = folder.read_metrics()
     parameters, buffers = session.strategy.result
     replica.release_optimizer_state()  # writing a model takes memory
     model = replica.flat.write(parameters.numpy(), buffers.numpy())
     encoder = save_models(model, folder.path)
-    draw_pictures(model, encoder, session.source, rows, settings.loss, folder.path)
-    summary = summarise(settings, session.comm.world, replica.flat.layout.size, rows, checksum(parameters), cursor)
+    draw_pictures(model, encoder, session.source, records, settings.loss, folder.path)
+    summary = summarize(settings, session.comm.world, replica.flat.layout.size, records, checksum(parameters), session.cursor)
     folder.write_summary(summary)
     print(f"model, pictures and figures are in {folder.path}", flush=True)
     return summary
@@ -197,8 +164,8 @@ def announce(session: Session) -> None:
     every = f" every {s.sync_every} steps" if s.sync_every else ""
     warm_up = f" after {s.warmup_epochs:g} epochs of warm-up" if s.warmup_epochs else ""
     print(f"{world.size} rank{'s' * (world.size > 1)}{nodes}, collectives: {s.collectives}\n"
-          f"data: {s.data}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
-          f"shape {train.sample_shape}, partition {s.partition}\n"
+          f"data: {train.name}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
+          f"shape {train.fields[SAMPLES].shape}, partition {s.partition}\n"
           f"model: {s.model}, {session.replica.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
           f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
           f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})", flush=True)

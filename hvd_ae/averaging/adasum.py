@@ -1,12 +1,15 @@
 """Adaptive summation of gradients: between a sum and a mean, by how much the ranks' gradients agree."""
 
+import math
+
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts, nodes_of, slowest
 from hvd_ae.averaging.strategy import Strategy
-from hvd_ae.config import TrainSettings
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Batch
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
 
 
 class Adasum(Strategy):
@@ -31,3 +34,9 @@ class Adasum(Strategy):
     @tf.function
     def synchronize(self) -> None:
         self.average(self.replica.buffers)
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        inside, nodes = (math.ceil(math.log2(count)) for count in nodes_of(job, ranks))
+        seconds = inside * job.inside.message(job.size) + nodes * job.between.message(job.size)
+        return job.step, seconds, job.spread * slowest(ranks)

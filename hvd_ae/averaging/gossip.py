@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts, slowest, widest_link
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
 
@@ -59,3 +60,8 @@ class Gossip(Strategy):
         self.mean.assign(self.comm.mean(tf.convert_to_tensor(self.replica.vector)))
         self.add_drift(self.replica.vector, self.mean)
         self.average(self.replica.buffers)
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        neighbours = min(2, ranks - 1)
+        return job.step, neighbours * widest_link(job, ranks).message(job.size), job.spread * slowest(neighbours + 1)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from hvd_ae.averaging.compression import compressed_sum
+from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, slowest
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
 
@@ -78,3 +79,7 @@ class Gradient(Strategy):
         if self.accumulate > 1 and self.steps_accumulated > 0:
             self._apply_accumulated()
         self.average(self.replica.buffers)
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        return job.step, all_reduce_everywhere(job, ranks), job.spread * slowest(ranks)

@@ -1,16 +1,19 @@
 """Gradients among the ranks of a node at every step, parameters among nodes every H steps."""
 
+import math
+
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts, all_reduce, nodes_of, slowest
 from hvd_ae.averaging.parameter import Parameter
 from hvd_ae.collectives.communicator import part_sizes
-from hvd_ae.config import TrainSettings
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Batch
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
 
 
-def nodes_of(settings: TrainSettings, world: World) -> tuple[int, int]:
+def _nodes_of(settings: TrainSettings, world: World) -> tuple[int, int]:
     """(number of nodes, ranks on each)."""
     ranks_per_node = settings.ranks_per_node or world.local_size
     return world.size // ranks_per_node, ranks_per_node
@@ -26,13 +29,13 @@ class Hierarchical(Parameter):
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
-        nodes, each = nodes_of(settings, comm.world)
+        nodes, each = _nodes_of(settings, comm.world)
         self.inside = comm.split([list(range(n * each, (n + 1) * each)) for n in range(nodes)])
         self.across = comm.split([list(range(local, nodes * each, each)) for local in range(each)])
 
     @classmethod
     def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
-        nodes, each = nodes_of(settings, world)
+        nodes, each = _nodes_of(settings, world)
         if nodes * each != world.size or (settings.ranks_per_node is None and nodes != world.nodes):
             raise Refused(f"averaging='hierarchical' needs as many ranks on every node, and {world.size} ranks are not a "
                           f"multiple of {each}: start the same number on each node, or set --ranks-per-node")
@@ -56,3 +59,10 @@ class Hierarchical(Parameter):
                 part = self.across.sum(weight * vector[first : first + count])
                 vector.assign(tf.ensure_shape(self.inside.all_gather(part), vector.shape))
             self.average(self.replica.buffers)
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        inside, nodes = nodes_of(job, ranks)
+        often, seldom = all_reduce(inside, job.size, job.inside), all_reduce(nodes, job.size, job.between)
+        wait = job.spread * (slowest(inside) + (slowest(nodes) / math.sqrt(every)))
+        return job.step, often + (often + seldom) / every, wait

@@ -5,6 +5,7 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.averaging.strategy import OfRanks, Strategy
 from hvd_ae.models.replica import Batch
 from hvd_ae.runtime.world import World
@@ -29,3 +30,7 @@ class Independent(Strategy):
 
     def synchronize(self) -> None:
         pass
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        return job.step, 0.0, 0.0

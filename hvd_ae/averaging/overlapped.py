@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.averaging.periodic import Periodic
 
 
@@ -72,3 +73,8 @@ class Overlapped(Periodic):
     def _weight_of_period(self) -> tuple[tf.Tensor, tf.Tensor]:
         return self.weight(self.replica.samples_since_sync - self.rows_sent)
 
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        """Of an average only what takes longer than a period is seen."""
+        step, seconds, wait = Periodic.cost(job, ranks, every)
+        return step, max(0.0, seconds - step), wait

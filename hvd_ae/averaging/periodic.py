@@ -1,9 +1,11 @@
 """What all ways share in which ranks train alone for H steps and then meet."""
 
+import math
 from abc import abstractmethod
 
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, slowest
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
 
@@ -47,3 +49,7 @@ class Periodic(Strategy):
     def _end_period(self) -> None:
         self.average_period()
         self.steps_since.assign(0)
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        return job.step, all_reduce_everywhere(job, ranks) / every, job.spread * slowest(ranks) / math.sqrt(every)

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, widest_link
 from hvd_ae.averaging.periodic import Periodic
 from hvd_ae.models.replica import Batch
 
@@ -50,3 +51,10 @@ class Sequential(Periodic):
             tf.numpy_function(lambda mean: self.point_to_point.send(mean, rank + 1) or np.int32(0), [self.kept], tf.int32)
         self.replica.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.kept), size - 1))
         self.add_drift(trained, self.replica.vector)
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        """A round is H steps of one rank after the other; who does not train waits."""
+        link = widest_link(job, ranks)
+        hand_over = (ranks * link.message(job.size) + all_reduce_everywhere(job, ranks)) / every if ranks > 1 else 0.0
+        return job.step, hand_over, (ranks - 1) * job.step

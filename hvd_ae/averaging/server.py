@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.batches import SuperBatch
+from hvd_ae.data.feed import SuperBatch
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Batch, Replica
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
 
 _SERVER = 0
 _HEADER, _GRADIENT, _PARAMETERS = 1, 2, 3  # tags

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, slowest
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.collectives.communicator import part_sizes
 from hvd_ae.runtime.world import World
@@ -45,3 +46,7 @@ class Sharded(Gradient):
         self.replica.update(self.clipped(mine, square))
         whole = self.comm.all_gather(tf.convert_to_tensor(self.replica.trained.value))
         self.replica.vector.assign(tf.ensure_shape(whole, self.replica.vector.shape))
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        return job.step - job.update * (1 - 1 / ranks), all_reduce_everywhere(job, ranks), job.spread * slowest(ranks)

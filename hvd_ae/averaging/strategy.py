@@ -8,11 +8,12 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
+from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.batches import SuperBatch
+from hvd_ae.data.feed import SuperBatch
 from hvd_ae.models.replica import Batch, Replica
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
 
 
 class OfRanks(Iterator[np.ndarray], Sized):
@@ -65,6 +66,17 @@ class Strategy(ABC):
     def updates_per_epoch(settings: TrainSettings, steps: int, trainers: int) -> int:
         """Of the optimizer, in an epoch of `steps` steps: in these a warm-up counts."""
         return math.ceil(steps / (settings.accumulate or 1))
+
+    @staticmethod
+    def cost(job: Job, ranks: int, every: int) -> Parts:
+        """Seconds of a step on average, of computing, of communicating and of waiting for slower ranks, for `hvd-ae plan`.
+
+        A strategy that leaves this as it is, is not predicted.
+
+        Args:
+            every: the period H; 1 where there is none.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def step(self, batch: Batch) -> tf.Tensor:
@@ -125,8 +137,7 @@ class Strategy(ABC):
 
     def run_call(self, run_steps, super_batch: SuperBatch) -> float:
         """Take the steps of one call into the graph; the sum of this rank's losses."""
-        labels = () if super_batch.labels is None else (super_batch.labels,)
-        return float(run_steps(super_batch.inputs, super_batch.batch_sizes, super_batch.global_batch_sizes, *labels))
+        return float(run_steps(super_batch.example, super_batch.batch_sizes, super_batch.global_batch_sizes))
 
     def after_call(self, step: int, seconds: float) -> None:
         """A chance to adapt, after each call into the graph, on every rank; `seconds` is what it took here."""

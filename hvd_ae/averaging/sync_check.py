@@ -18,11 +18,11 @@ def checksum(*vectors: tf.Tensor) -> int:
     return int.from_bytes(digest.digest(), "big") >> 1
 
 
-def check_in_sync(strategy: Strategy, step: int, settled: bool = True) -> bool | None:
+def check_in_sync(strategy: Strategy, step: int, synchronized: bool = True) -> bool | None:
     """Compare what this way promises to be the same on all ranks; every rank calls it.
 
     Args:
-        settled: whether the ranks have just settled. Otherwise they are at the end of a period, where buffers, which most
+        synchronized: whether the ranks have just settled. Otherwise they are at the end of a period, where buffers, which most
             ways average only when they settle, may differ and are left out.
 
     Returns True, or None where the way promises nothing.
@@ -31,7 +31,7 @@ def check_in_sync(strategy: Strategy, step: int, settled: bool = True) -> bool |
         OutOfStep: on every rank, naming the ranks that differ from most.
     """
     shared = strategy.replicated_state()
-    if not settled:
+    if not synchronized:
         shared.pop("buffers", None)
     if not shared:
         return None

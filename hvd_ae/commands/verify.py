@@ -10,20 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.averaging import STRATEGIES
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.single import SingleCommunicator
 from hvd_ae.collectives.start import start
-from hvd_ae.config import TrainSettings
 from hvd_ae.errors import NotWritten, OutOfSync, Refused
 from hvd_ae.runs.files import write_atomically
-from hvd_ae.runs.outcome import versions
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all
+from hvd_ae.runtime.versions import versions
+from hvd_ae.settings.averaging import STRATEGIES
+from hvd_ae.settings.commands import VerifySettings
+from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.checkpointing.save import save
-from hvd_ae.training.cursor import Cursor
-from hvd_ae.training.loop import Loop
-from hvd_ae.training.session import Session, prepare
+from hvd_ae.training.session import Session
 
 _TRAINING = TrainSettings(model="shallow", epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.5, stall_timeout=0)
 _ROUNDING = 1e-4  # of the distance that the parameters have moved
@@ -32,11 +31,11 @@ _CLOCKED = ("adaptive",)  # what depends on the clock is no two times the same
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one law with one way."""
+    """What became of one law with one strategy."""
 
     law: str
     strategy: str
-    difference: float | None = None  # None: the law says nothing about this way here
+    difference: float | None = None  # None: the law says nothing about this strategy here
     tolerance: float = 0.0
     remark: str = ""
 
@@ -47,16 +46,17 @@ class Finding:
         return "holds" if self.difference <= self.tolerance else "BROKEN"
 
 
-def verify(strategies: str, comm: str | None, report: str) -> int:
-    """Check laws 1 to 4 for these ways (every rank calls it); returns 0 where all hold, else 3.
+def verify(settings: VerifySettings) -> int:
+    """Check laws 1 to 4 for these strategies (every rank calls it); returns 0 where all hold, else 3.
 
     Raises:
-        Refused: an unknown way, or a report that cannot be written.
+        Refused: an unknown strategy, or a report that cannot be written.
     """
+    strategies, report = settings.averaging, settings.report
     names = list(STRATEGIES) if strategies == "all" else [name.strip() for name in strategies.split(",")]
     for name in names:
         dataclasses.replace(_TRAINING, averaging=name).resolved()
-    engine = start(comm)
+    engine = start(settings.collectives)
     folder = Path(broadcast_text(engine, run_on_all(engine, lambda: _new_folder(engine, Path(report)))))
     findings = []
     for name in names:
@@ -73,7 +73,7 @@ def verify(strategies: str, comm: str | None, report: str) -> int:
 
 
 def _check(name: str, engine: Communicator, folder: Path) -> Iterator[Finding]:
-    """The laws that this way has to keep; one that is broken says what broke it."""
+    """The laws that this strategy has to keep; one that is broken says what broke it."""
     laws: list[tuple[str, Callable[[], Finding]]] = [
         ("3 same bytes", lambda: _same_bytes(name, engine)), ("4 resumed", lambda: _resumed(name, engine, folder / name))]
     if name in ("gradient", "sharded"):
@@ -123,26 +123,25 @@ def _resumed(name: str, engine: Communicator, folder: Path) -> Finding:
         return Finding(law, name, remark="depends on the clock")
     options = {"averaging": name, "optimizer": "adam", "learning_rate": 0.01}
     whole = _trained(engine, **options)
-    stopped = _prepared(engine, **options)
-    loop = Loop(stopped, Cursor(), lambda: "here" if loop.cursor.epoch == 1 and loop.cursor.step_in_epoch else None)
-    for _ in loop.run():
-        pass
-    assert loop.stopped
-    save(stopped, loop.cursor, folder, keep=1)
-    stopped.strategy.close()
-    resumed = _prepared(engine, **options)
-    found = restore_newest(resumed, folder)
-    _run(resumed, found.cursor)
-    if found.cursor.step != loop.cursor.step:  # begun anew it would end the same, and prove nothing
+    with _session(engine, **options) as stopped:
+        stopped.run(lambda: "here" if stopped.cursor.epoch == 1 and stopped.cursor.step_in_epoch else None)
+        assert stopped.stopped_by
+        save(stopped, folder, keep=1)
+    step = stopped.cursor.step
+    with _session(engine, **options) as resumed:
+        found = restore_newest(resumed, folder)
+        resumed.cursor = found.cursor
+        resumed.run()
+    if found.cursor.step != step:  # begun anew it would end the same, and prove nothing
         return Finding(law, name, float("inf"), remark="; ".join(["no good checkpoint to go on from", *found.bad]))
     apart = np.max([np.max(np.abs(value.numpy().astype(np.float64) - resumed.strategy.vectors[key].numpy()), initial=0.0)
                     for key, value in whole.strategy.vectors.items()])
-    return Finding(law, name, float(engine.maximum(np.array([apart])).numpy()[0]), remark=f"at step {loop.cursor.step}")
+    return Finding(law, name, float(engine.maximum(np.array([apart])).numpy()[0]), remark=f"at step {step}")
 
 
-def _prepared(engine: Communicator, **changes) -> Session:
+def _session(engine: Communicator, **changes) -> Session:
     changes = {"data": _data(engine.world.size), **changes}
-    return prepare(dataclasses.replace(_TRAINING, **changes).resolved(), engine)
+    return Session(dataclasses.replace(_TRAINING, **changes).resolved(), engine)
 
 
 def _data(ranks: int) -> str:
@@ -151,19 +150,14 @@ def _data(ranks: int) -> str:
 
 
 def _trained(engine: Communicator, **changes) -> Session:
-    return _run(_prepared(engine, **changes), Cursor())
-
-
-def _run(session: Session, position: Cursor) -> Session:
-    for _ in Loop(session, position).run():
-        pass
-    session.strategy.close()
+    with _session(engine, **changes) as session:
+        session.run()
     return session
 
 
 def _moved_apart(ours: Session, theirs: Session, engine: Communicator) -> float:
     """The largest difference of a parameter on any rank, over the largest distance that one has moved."""
-    begun = _prepared(SingleCommunicator()).replica.vector.numpy()
+    begun = _session(SingleCommunicator()).replica.vector.numpy()
     first, second = ours.replica.vector.numpy(), theirs.replica.vector.numpy()
     apart = np.max(np.abs(first - second)) / np.max(np.abs(second - begun))
     return float(engine.maximum(np.array([apart], np.float64)).numpy()[0])
@@ -201,4 +195,4 @@ def _report(findings: list[Finding], engine: Communicator) -> str:
         "step is gradient averaging. Law 3: after the last average all ranks hold the same bytes. Law 4: a stopped and "
         "resumed run is the uninterrupted one, bit for bit. Differences in laws 1 and 2 are relative to how far the "
         "parameters have moved.", "",
-        "| law | way | largest difference | tolerance | verdict | remark |", "|---|---|---|---|---|---|", *rows, ""])
+        "| law | strategy | largest difference | tolerance | verdict | remark |", "|---|---|---|---|---|---|", *rows, ""])

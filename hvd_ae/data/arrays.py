@@ -1,112 +1,67 @@
-"""NumPy files: `.npy`, memory-mapped so that a rank reads only its own rows, and `.npz`. Never unpickled."""
+"""Samples in arrays, in memory or in a memory-mapped file: read sample by sample, and never as a whole."""
 
-import math
-import tokenize
-import zipfile
-import zlib
-from pathlib import Path
-from typing import BinaryIO
+import mmap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hvd_ae.data.samples import Samples, check_kind, check_labels
-from hvd_ae.errors import Refused
+from hvd_ae.data.source import LABELS, SAMPLES, Field, Source
 
-# What zipfile and NumPy raise on damaged files; RuntimeError where a flipped bit says encrypted or another method.
-_DAMAGED = (OSError, ValueError, EOFError, TypeError, AttributeError, RuntimeError, OverflowError, zlib.error,
-            zipfile.BadZipFile)
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_SCATTERED = 128  # samples of a file at a time: to read one, Linux may map the 2 MB around it
 
 
-def read_npy(path: Path, name: str) -> Samples:
-    """Samples of a `.npy` file, left in the file, with the labels of `NAME.labels.npy` where that lies beside it.
+class ArraySource(Source):
+    """Arrays whose first axis counts the samples.
 
-    A file in Fortran order will do, but one of its rows is spread over the whole file.
-
-    Raises:
-        Refused: the file is missing or damaged, or does not hold samples.
+    Args:
+        arrays: by the name of the field, (count, *shape) of any real dtype; may be read-only memory maps.
+        fields: how each is read.
     """
-    shape, dtype, *place = _read_header(path, name)
-    check_kind(shape, dtype, name)
-    values, beside = _mapped(path, name, shape, dtype, *place), path.with_suffix(".labels.npy")
-    return Samples(values, _read_labels(beside, len(values)) if beside.exists() else None, name)
+
+    def __init__(self, name: str, arrays: Mapping[str, np.ndarray], fields: Mapping[str, Field]):
+        self.name, self.arrays, self.fields = name, dict(arrays), dict(fields)
+        self.count = len(next(iter(arrays.values())))
+
+    def read(self, indices: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        return {name: _read(self.arrays[name], np.asarray(indices), self.fields[name].dtype) for name in fields}
 
 
-def _read_labels(path: Path, count: int) -> np.ndarray:
-    shape, dtype, *place = _read_header(path, str(path))
-    if dtype.hasobject:
-        raise Refused(f"{str(path)!r} holds Python objects, which are never unpickled: save the labels as int64")
-    return check_labels(_mapped(path, str(path), shape, dtype, *place), count, str(path))
+def from_arrays(name: str, samples: np.ndarray, labels: np.ndarray | None = None) -> ArraySource:
+    """A source of samples (count, ...) and, where there are any, one whole number for each (count,)."""
+    arrays, fields = {SAMPLES: samples}, {SAMPLES: Field.of_values(samples)}
+    if labels is not None:
+        arrays[LABELS], fields[LABELS] = labels, Field.of_classes(labels)
+    return ArraySource(name, arrays, fields)
 
 
-def _read_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype, str, int]:
-    """Shape, dtype, order ("C" or "F") and the byte at which the values begin."""
-    try:
-        with open(path, "rb") as file:
-            shape, is_fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
-            if min(shape, default=0) < 0:
-                raise ValueError
-            return shape, dtype, "F" if is_fortran else "C", file.tell()
-    except OSError as error:
-        raise Refused(f"data={name!r} cannot be read ({error.strerror}): check the path") from None
-    except (ValueError, KeyError, SyntaxError, tokenize.TokenError):
-        raise Refused(f"data={name!r} does not begin as a .npy file of plain numbers does: write it with "
-                      "numpy.save") from None
+def _read(array: np.ndarray, indices: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if _is_mapped(array) and len(indices) > _SCATTERED and not _is_stretch(indices):
+        values = np.empty((len(indices), *array.shape[1:]), dtype)
+        for start in range(0, len(indices), _SCATTERED):
+            piece = slice(start, start + _SCATTERED)
+            values[piece] = _read(array, indices[piece], dtype)
+        return values
+    first, is_stretch = int(indices[0]) if len(indices) else 0, _is_stretch(indices)
+    chosen = array[first : first + len(indices)] if is_stretch else array[indices]
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, which `checks` refuses
+        values = chosen.astype(dtype, order="C", subok=False, copy=is_stretch)
+    _let_go_of_pages(array)
+    return values
 
 
-def _mapped(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, order: str, offset: int) -> np.ndarray:
-    """The values, left in the file."""
-    size, needed = path.stat().st_size - offset, math.prod(shape) * dtype.itemsize
-    if size < needed:
-        raise Refused(f"data={name!r} is truncated: {size} bytes of values where its header, shape {shape} of {dtype}, "
-                      f"needs {needed}; copy or save it anew")
-    return np.memmap(path, dtype, "r", offset, shape, order) if needed else np.zeros(shape, dtype)
+def _is_stretch(indices: np.ndarray) -> bool:
+    """Whether these are consecutive."""
+    return len(indices) == 0 or np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices)))
 
 
-def read_npz(path: Path, name: str) -> tuple[Samples, Samples | None]:
-    """Training and test samples of arrays named as in Keras's mnist.npz, or x and y, or of one array of any name.
+def _is_mapped(array: np.ndarray) -> bool:
+    return getattr(array, "mode", None) == "r"  # what has been written into another map might be lost
 
-    Raises:
-        Refused: the file is missing or damaged, or does not hold samples.
+
+def _let_go_of_pages(array: np.ndarray) -> None:
+    """Pages of a memory-mapped file that have been read stay in the system's cache, but not in this process's memory.
+
+    Without it a rank would grow by the whole file: to read a sample the system maps the pages around it too.
     """
-    try:
-        # opened here, since np.load leaves a damaged file open
-        with open(path, "rb") as file:
-            return _unpacked(file, name)
-    except OSError as error:
-        raise Refused(f"data={name!r} cannot be read ({error.strerror or error}): check the path") from None
-
-
-def _unpacked(file: BinaryIO, name: str) -> tuple[Samples, Samples | None]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return _from_archive(archive, name)
-    except Refused:
-        raise
-    except MemoryError:
-        raise Refused(f"data={name!r} does not fit in memory: save the samples as .npy, of which each rank reads only "
-                      "its own rows") from None
-    except _DAMAGED as error:
-        if "Object arrays" in str(error):
-            raise Refused(f"data={name!r} holds Python objects, which are never unpickled: save numbers of one type, "
-                          "such as float32") from None
-        reason = type(error).__name__
-        raise Refused(f"data={name!r} is no whole .npz file ({reason}): write it with numpy.savez") from None
-
-
-def _from_archive(archive: np.lib.npyio.NpzFile, name: str) -> tuple[Samples, Samples | None]:
-    keys = archive.files
-    key = next((key for key in ("x_train", "x") if key in keys), keys[0] if len(keys) == 1 else None)
-    if key is None:
-        held = ", ".join(sorted(keys)) or "none"
-        raise Refused(f"data={name!r} holds the arrays {held}: name the samples x_train or x")
-    train = _member(archive, key, "y_train" if key == "x_train" else "y", name)
-    test = _member(archive, "x_test", "y_test", name) if "x_test" in keys and key != "x_test" else None
-    return train, test
-
-
-def _member(archive: np.lib.npyio.NpzFile, key: str, label_key: str, name: str) -> Samples:
-    values = archive[key]
-    check_kind(values.shape, values.dtype, name)
-    labels = check_labels(archive[label_key], len(values), name) if label_key in archive.files else None
-    return Samples(values, labels, name)
+    if _is_mapped(array):
+        array._mmap.madvise(mmap.MADV_DONTNEED)

@@ -9,9 +9,42 @@ from pathlib import Path
 
 import numpy as np
 
+from hvd_ae.data.arrays import from_arrays
+from hvd_ae.data.source import Source, check_labels, check_sample_kind
 from hvd_ae.errors import Refused
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def reads(path: Path) -> bool:
+    return path.name.endswith(("-ubyte", "-ubyte.gz"))
+
+
+def files(path: Path) -> list[Path]:
+    """All that is read for this path, whether or not it is there."""
+    return [path, path.with_name(path.name.replace("images-idx3", "labels-idx1"))]
+
+
+def read(path: Path, name: str) -> tuple[Source, None]:
+    """Samples of a file of images, with the labels of the file of labels where that lies beside it.
+
+    Raises:
+        Refused: a file is missing or damaged, or does not hold samples.
+    """
+    _, labels = files(path)
+    return read_pair(name, (path, None), (labels, None) if labels != path and labels.exists() else None), None
+
+
+def read_pair(name: str, images: tuple[Path, str | None], labels: tuple[Path, str | None] | None) -> Source:
+    """Samples of a file of images and, where there is one, a file of labels, each with its SHA-256 if it is known."""
+    values = read_idx(*images)
+    check_sample_kind(values.shape, values.dtype, name)
+    if labels is None:
+        return from_arrays(name, values)
+    of_each = read_idx(*labels)
+    if len(values) != len(of_each):
+        raise Refused(f"{images[0]} holds {len(values)} images but {labels[0]} {len(of_each)} labels: fetch both anew")
+    return from_arrays(name, values, check_labels(of_each, len(values), str(labels[0])))
 
 
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:

@@ -29,14 +29,14 @@ def part_start(samples: int, ranks: int, rank: int) -> int:
     return rank * (samples // ranks) + min(rank, samples % ranks)
 
 
-def own_part(partition: str, samples: int, ranks: int, rank: int, seed: int, labels: np.ndarray | None = None,
+def own_part(partition: str, samples: int, ranks: int, rank: int, seed: int, classes: np.ndarray | None = None,
              concentration: float | None = None) -> np.ndarray:
     """The samples that a rank keeps for the whole run, int64, for every partition but `reshuffled`.
 
     Parts are disjoint, cover every sample, and differ in size by at most one (law 6).
 
     Raises:
-        Refused: label-skew without labels.
+        Refused: label-skew without classes.
     """
     start, size = part_start(samples, ranks, rank), part_size(samples, ranks, rank)
     if partition == "contiguous":
@@ -46,13 +46,13 @@ def own_part(partition: str, samples: int, ranks: int, rank: int, seed: int, lab
     if partition == "shuffled":
         return generator(seed, _SHUFFLED).permutation(samples)[start : start + size]
     assert partition == "label-skew", partition
-    if labels is None:
+    if classes is None:
         raise Refused("partition='label-skew' needs labels, and these data have none: use another partition, or labels "
                       "in NAME.labels.npy beside NAME.npy")
-    return _skewed_parts(labels, ranks, seed, concentration)[rank]
+    return _skewed_parts(classes, ranks, seed, concentration)[rank]
 
 
-def _skewed_parts(labels: np.ndarray, ranks: int, seed: int, concentration: float) -> list[np.ndarray]:
+def _skewed_parts(classes: np.ndarray, ranks: int, seed: int, concentration: float) -> list[np.ndarray]:
     """Each rank draws its own shares of the classes from a Dirichlet distribution, and fills its quota by them.
 
     After Hsu et al. 2019 (https://arxiv.org/abs/1909.06335), with equal quotas: a class that runs out is replaced by
@@ -60,13 +60,13 @@ def _skewed_parts(labels: np.ndarray, ranks: int, seed: int, concentration: floa
     their number: `concentration` is that of each class, where all are equally frequent.
     """
     random = generator(seed, _SKEWED)
-    classes, inverse = np.unique(labels, return_inverse=True)
-    pools = [random.permutation(np.flatnonzero(inverse == c)) for c in range(len(classes))]
+    kinds, inverse = np.unique(classes, return_inverse=True)
+    pools = [random.permutation(np.flatnonzero(inverse == kind)) for kind in range(len(kinds))]
     left = np.array([len(pool) for pool in pools])
-    prior = left / left.sum() * len(classes)
+    prior = left / left.sum() * len(kinds)
     parts = []
     for rank in range(ranks):
-        chosen = _draw(random, np.maximum(concentration * prior, 1e-6), left, part_size(len(labels), ranks, rank))
+        chosen = _draw(random, np.maximum(concentration * prior, 1e-6), left, part_size(len(classes), ranks, rank))
         taken = [pool[len(pool) - n_left : len(pool) - n_left + n] for pool, n_left, n in zip(pools, left, chosen)]
         left -= chosen
         parts.append(np.concatenate(taken))

@@ -5,8 +5,9 @@ import re
 
 import numpy as np
 
+from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.partition import generator
-from hvd_ae.data.samples import Samples
+from hvd_ae.data.source import Splits
 from hvd_ae.errors import Refused
 
 _ROWS_A_BLOCK = 1024
@@ -14,11 +15,15 @@ _FACTORS = 10
 _COMMON, _BLOCK = 11, 12  # keep the streams of one seed apart from each other, and from those of partition.py
 
 
-def synthetic(data: str, seed: int) -> tuple[Samples, Samples]:
+def knows(name: str) -> bool:
+    return name == "synthetic" or name.startswith("synthetic:")
+
+
+def load(data: str, seed: int) -> Splits:
     """Training and validation samples of `synthetic:COUNTxDIM`, for instance synthetic:4096x28x28; a tenth validates.
 
-    float32 within 0 to 1, near a curved surface of ten dimensions, in ten clusters that are the labels. Rows depend on
-    the seed, the shape and their own position only: fewer rows are the first of more.
+    float32 within 0 to 1, near a curved surface of ten dimensions, in ten clusters that are the labels. Samples depend on
+    the seed, the shape and their own number only: fewer samples are the first of more.
 
     Raises:
         Refused: not of that form, fewer than two rows, or more than fit in memory.
@@ -36,7 +41,7 @@ def synthetic(data: str, seed: int) -> tuple[Samples, Samples]:
         raise Refused(f"data={data!r} needs {4 * count * math.prod(shape) / 2**30:.0f} GiB of memory on every rank: "
                       "ask for fewer rows") from None
     end = count - max(1, count // 10)
-    return Samples(values[:end], labels[:end], data), Samples(values[end:], labels[end:], data)
+    return Splits(from_arrays(data, values[:end], labels[:end]), from_arrays(data, values[end:], labels[end:]))
 
 
 def make_rows(start: int, stop: int, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hvd_ae.config import TrainSettings, to_toml
 from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs.files import append_line, write_atomically
 from hvd_ae.runs.lock import Lock
+from hvd_ae.settings.toml import to_toml
+from hvd_ae.settings.train import TrainSettings
 
 
 class RunFolder:
@@ -69,11 +70,11 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
 
-    def begin(self, settings: TrainSettings, step: int, rows: Sequence[dict] = ()) -> None:
-        """Write the effective settings, and drop the rows of metrics after this step, which are about to be made again.
+    def begin(self, settings: TrainSettings, step: int, records: Sequence[dict] = ()) -> None:
+        """Write the effective settings, and drop the records of metrics after this step, which are about to be made again.
 
         Args:
-            rows: which the checkpoint of this step holds, because they could not be written here.
+            records: which the checkpoint of this step holds, because they could not be written here.
 
         Raises:
             NotWritten: the files are as they were.
@@ -83,28 +84,28 @@ class RunFolder:
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise NotWritten(f"{self.checkpoints} cannot be made ({error.strerror}): make room, or use another --run-dir") from None
-        if self.metrics.exists() or rows:
-            kept = [row for row in self.read_metrics() if row["step"] <= step]
-            known = {row["step"] for row in kept}
-            kept += [row for row in rows if row["step"] not in known]
-            write_atomically(self.metrics, "".join(as_json(row) + "\n" for row in kept))
+        if self.metrics.exists() or records:
+            kept = [record for record in self.read_metrics() if record["step"] <= step]
+            known = {record["step"] for record in kept}
+            kept += [record for record in records if record["step"] not in known]
+            write_atomically(self.metrics, "".join(as_json(record) + "\n" for record in kept))
         write_atomically(self.config, to_toml(settings))
 
-    def append_metrics(self, row: dict) -> None:
+    def append_metrics(self, record: dict) -> None:
         self.check_held()
-        append_line(self.metrics, as_json(row))
+        append_line(self.metrics, as_json(record))
 
     def read_metrics(self) -> list[dict]:
-        """The rows, one an epoch; a last line that a crash cut short is left out."""
-        rows = []
+        """The records, one an epoch; a last line that a crash cut short is left out."""
+        records = []
         if not self.metrics.exists():
-            return rows
+            return records
         for line in self.metrics.read_text(encoding="utf-8").splitlines():
             try:
-                rows.append(json.loads(line))
+                records.append(json.loads(line))
             except ValueError:
                 break
-        return rows
+        return records
 
     def write_summary(self, summary: dict) -> None:
         self.check_held()

@@ -1,18 +1,19 @@
 """What a finished run leaves behind: the models as plain Keras files, the pictures, and the summary."""
 
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.sources import Source
+from hvd_ae.data.source import LABELS, SAMPLES, Splits
 from hvd_ae.models.build import find_encoder
 from hvd_ae.runs.files import replacing
-from hvd_ae.runs.plots import plot_latent, plot_loss, plot_profiles, plot_reconstructions
+from hvd_ae.runs.plots import picture_shape, plot_latent, plot_loss, plot_profiles, plot_reconstructions
+from hvd_ae.runtime.versions import versions
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.training.cursor import Cursor
 
 _PICTURES = 10
 _CODES = 2000
@@ -28,41 +29,37 @@ def save_models(model: keras.Model, folder: Path) -> keras.Model | None:
     return encoder
 
 
-def draw_pictures(model: Callable, encoder: Callable | None, source: Source, rows: list[dict], loss: str,
+def draw_pictures(model: Callable, encoder: Callable | None, source: Splits, records: list[dict], loss: str,
                   folder: Path) -> None:
     """`loss.png`, `reconstructions.png` and `latent.png`, the last two of validation samples."""
-    if rows:
-        plot_loss(rows, loss, folder / "loss.png")
+    if records:
+        plot_loss(records, loss, folder / "loss.png")
     validation = source.validation
     first = np.arange(min(_PICTURES, validation.count))
-    originals = scaled(validation, first)
+    originals = validation.seen(first)
     reconstructions = np.asarray(model(originals, training=False), np.float32)
-    if source.picture_shape:
-        shape = (-1, *source.picture_shape)
+    picture = picture_shape(validation.fields[SAMPLES].shape)
+    if picture:
+        shape = (-1, *picture)
         plot_reconstructions(originals.reshape(shape), reconstructions.reshape(shape), folder / "reconstructions.png")
     else:
         flat = (len(first), -1)
         plot_profiles(originals.reshape(flat)[:5], reconstructions.reshape(flat)[:5], folder / "reconstructions.png")
     if encoder is not None:
         chosen = np.arange(min(_CODES, validation.count))
-        codes = np.concatenate([np.asarray(encoder(scaled(validation, part), training=False), np.float32)
+        codes = np.concatenate([np.asarray(encoder(validation.seen(part), training=False), np.float32)
                                 for part in np.array_split(chosen, -(-len(chosen) // 256))])
-        labels = None if validation.labels is None else validation.labels[chosen]
+        labels = validation.read(chosen, [LABELS])[LABELS] if LABELS in validation.fields else None
         if np.isfinite(codes).all():  # a run that diverged has no components to show
             plot_latent(codes, labels, folder / "latent.png")
 
 
-def scaled(samples, indices: np.ndarray) -> np.ndarray:
-    """Rows as the model sees them, float32."""
-    return samples.rows(indices).astype(np.float32) * np.float32(samples.scale)
-
-
-def summarise(settings: TrainSettings, world: World, parameters: int, rows: list[dict], checksum: int,
-              position) -> dict:
+def summarize(settings: TrainSettings, world: World, parameters: int, records: list[dict], checksum: int,
+              cursor: Cursor) -> dict:
     """What `summary.json` holds: scripts rely on these keys; a number that was not measured is None."""
-    last = rows[-1] if rows else {}
-    timed_seconds = sum(row["timed_seconds"] for row in rows)
-    timed_samples = sum(row["timed_samples"] for row in rows)
+    last = records[-1] if records else {}
+    timed_seconds = sum(record["timed_seconds"] for record in records)
+    timed_samples = sum(record["timed_samples"] for record in records)
     return {
         "ranks": world.size,
         "collectives": settings.collectives,
@@ -71,26 +68,15 @@ def summarise(settings: TrainSettings, world: World, parameters: int, rows: list
         "data": settings.data,
         "model": settings.model,
         "parameters": parameters,
-        "epochs": position.epoch,
-        "steps": position.step,
-        "samples": position.samples,
+        "epochs": cursor.epoch,
+        "steps": cursor.step,
+        "samples": cursor.samples,
         **{name: last.get(name) for name in ("train_loss", "val_loss", "val_mse")},
-        "seconds": sum(row["seconds"] for row in rows) if rows else None,
+        "seconds": sum(record["seconds"] for record in records) if records else None,
         "samples_per_second": timed_samples / timed_seconds if timed_seconds else None,
-        **{name: sum(row[name] for row in rows) if rows else None
+        **{name: sum(record[name] for record in records) if records else None
            for name in ("communication_seconds", "bytes_sent_per_rank")},
         "weights_checksum": f"{checksum:016x}",
         "in_sync": last.get("in_sync"),
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str | None]:
-    """Of what a run stands on; None where a package is not installed."""
-    found = {}
-    for package in ("hvd_ae", "tensorflow", "keras", "numpy", "mpi4py", "horovod", "mpich"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found

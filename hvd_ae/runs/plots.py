@@ -1,5 +1,6 @@
 """The pictures of a run, drawn without a display."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,23 @@ def save_figure(figure: Figure, path: Path) -> None:
         FigureCanvasAgg(figure).print_png(partial)
 
 
-def plot_loss(rows: list[dict], loss_name: str, path: Path) -> None:
+def picture_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """How a sample of this shape can be shown: (height, width) or (height, width, channels); None if it is no picture."""
+    if len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0] and shape[0] > 1:
+        return (math.isqrt(shape[0]),) * 2
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3)):
+        return shape
+    return None
+
+
+def plot_loss(records: list[dict], loss_name: str, path: Path) -> None:
     """Training and validation loss against epochs, on a logarithmic scale."""
     figure = Figure(figsize=(6, 4), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
-    epochs = [row["epoch"] for row in rows]
-    marker = "o" if len(rows) < 30 else None
-    axes.plot(epochs, [row["train_loss"] for row in rows], label="training (mean over the epoch)", marker=marker)
-    axes.plot(epochs, [row["val_loss"] for row in rows], label="validation (after the epoch)", marker=marker)
+    epochs = [record["epoch"] for record in records]
+    marker = "o" if len(records) < 30 else None
+    axes.plot(epochs, [record["train_loss"] for record in records], label="training (mean over the epoch)", marker=marker)
+    axes.plot(epochs, [record["val_loss"] for record in records], label="validation (after the epoch)", marker=marker)
     axes.set(xlabel="epoch", ylabel=f"{loss_name} per sample", yscale="log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")

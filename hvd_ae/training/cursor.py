@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from hvd_ae.data.batches import SuperBatch
+from hvd_ae.data.feed import SuperBatch
 from hvd_ae.data.partition import Segment
 
 

@@ -1,49 +1,41 @@
-"""Losses over the whole validation set: every sample counts once, whichever rank holds it."""
-
-from collections.abc import Callable, Mapping
+"""The loss, and other metrics, over the whole validation set: every sample counts once, whichever rank holds it."""
 
 import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.data.batches import plan_evaluation
-from hvd_ae.data.samples import Samples
+from hvd_ae.data.epoch_plan import plan_evaluation
+from hvd_ae.data.source import Source
+from hvd_ae.tasks.task import Task, as_seen, specs_of
 
 
 class Evaluator:
-    """Means over samples of several measures; each rank takes a contiguous share of the rows.
+    """Means over samples of the loss (`val_loss`) and of a task's metrics; each rank takes a contiguous share of the samples.
 
     Args:
-        way: whose settled result is judged.
-        measures: by name, functions from (targets, outputs) to one number a row.
-        batch_size: rows in one pass through the model; the last pass may have fewer.
-        of_labels: whether the targets are the samples' labels, and not the samples.
+        strategy: whose synchronized result is evaluated.
+        batch_size: samples in one pass through the model; the last pass may have fewer.
     """
 
-    def __init__(self, strategy: Strategy, samples: Samples, measures: Mapping[str, Callable], comm: Communicator,
-                 batch_size: int, of_labels: bool = False):
-        self._samples, self._collectives, self._batch_size = samples, comm, batch_size
-        self._names = list(measures)
-        self._share = plan_evaluation(samples.count, comm.world)
-        scale = tf.constant(samples.scale, tf.float32)
+    def __init__(self, strategy: Strategy, source: Source, task: Task, comm: Communicator, batch_size: int):
+        self._source, self._task, self._comm, self._batch_size = source, task, comm, batch_size
+        self._names = ["val_loss", *task.metrics]
+        self._share = plan_evaluation(source.count, comm.world)
 
-        rows = tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)
+        @tf.function(input_signature=[specs_of(task.fields, source.fields)])
+        def sums(example):
+            inputs, targets = task.select(as_seen(example, source.fields))
+            functions = [task.loss, *task.metrics.values()]
+            return tf.stack(strategy.replica.losses_of(*strategy.result, inputs, targets, functions))
 
-        @tf.function(input_signature=[rows, *([tf.TensorSpec([None], tf.int64)] if of_labels else [])])
-        def sums(inputs, labels=None):
-            values = tf.cast(inputs, tf.float32) * scale
-            targets = values if labels is None else labels
-            return tf.stack(strategy.replica.losses_of(*strategy.result, values, targets, measures.values()))
-
-        self._sums, self._of_labels = sums, of_labels
+        self._sums = sums
 
     def means(self) -> dict[str, float]:
-        """Each measure's mean over all samples of all ranks (every rank calls it)."""
+        """Each metric's mean over all samples of all ranks (every rank calls it)."""
         sums = np.zeros(len(self._names))
         for first in range(0, len(self._share), self._batch_size):
             part = self._share[first : first + self._batch_size]
-            labels = [self._samples.labels[part]] if self._of_labels else []
-            sums += self._sums(self._samples.rows(part), *labels).numpy()
-        *totals, count = self._collectives.sum(np.append(sums, len(self._share))).numpy()
+            sums += self._sums(self._source.read(part, self._task.fields)).numpy()
+        *totals, count = self._comm.sum(np.append(sums, len(self._share))).numpy()
         return {name: float(total / count) for name, total in zip(self._names, totals)}

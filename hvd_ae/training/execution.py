@@ -4,20 +4,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 _STEPS_PER_CALL = 50  # a Python call costs some 0.3 ms, a step of the deep model 8: more would gain nothing
-_BYTES_PER_CALL = 64 << 20  # of input rows, two such calls being in memory at a time
+_BYTES_PER_CALL = 64 << 20  # of samples, two such calls being in memory at a time
 
 
-def call_ends(steps: int, check_every: int, bytes_per_step: int, at_once: int = 1, since_proof: int = 0) -> list[int]:
+def call_ends(steps: int, check_every: int, bytes_per_step: int, at_once: int = 1, since_check: int = 0) -> list[int]:
     """After how many steps each call into the graph returns, the last one after `steps`.
 
-    A call ends where a proof is due, at the multiples of `proof_every` less the steps `since_proof` that are taken
+    A call ends where a check is due, at the multiples of `check_every` less the steps `since_check` that are taken
     already. The first call is one step long, since TensorFlow traces it. All but the last hold multiples of `at_once`
     steps.
     """
     longest = max(1, min(_STEPS_PER_CALL, _BYTES_PER_CALL // max(1, bytes_per_step)) // at_once) * at_once
     ends, here = [], 0
     while here < steps:
-        due = ((here + since_proof) // check_every + 1) * check_every - since_proof
+        due = ((here + since_check) // check_every + 1) * check_every - since_check
         here = min(here + (longest if ends else at_once), due, steps)
         ends.append(here)
     return ends
@@ -32,7 +32,7 @@ class Clock:
         self._warm = self._warm_at_end = warm
 
     def timed(self, super_batches: Iterable) -> Iterator:
-        """The chunks, the time from asking for one to asking for the next being training time of its samples."""
+        """The super-batches, the time from asking for one to asking for the next being training time of its samples."""
         iterator = iter(super_batches)
         while True:
             started = time.perf_counter()

@@ -3,13 +3,15 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hvd_ae.collectives.communicator import Traffic
-from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.execution import Clock
-from hvd_ae.training.session import Session
+
+if TYPE_CHECKING:
+    from hvd_ae.training.session import Session
 
 
 @dataclass(frozen=True)
@@ -23,31 +25,31 @@ class EpochReport:
     val_loss: float
     val_mse: float | None  # where outputs are reconstructions
     learning_rate: float  # of the last step
-    seconds: float  # training of this epoch in this process: the slowest rank, settling included, no evaluation
+    seconds: float  # training of this epoch in this process: the slowest rank, synchronizing included, no evaluation
     timed_seconds: float  # of these, what is left without the first calls, in which TensorFlow traces its graphs
     timed_samples: int  # over all ranks, in that time
     communication_seconds: float  # in collectives while training: mean over ranks, waiting for others included
     bytes_sent_per_rank: int  # mean over ranks
     drift: float | None  # root mean square distance of a rank from the average just before averaging
     in_sync: bool | None
-    measurements: dict  # what the way of averaging has to say besides
+    of_strategy: dict  # what the averaging strategy has to say besides
 
     @property
     def samples_per_second(self) -> float | None:
         """Over all ranks."""
         return self.timed_samples / self.timed_seconds if self.timed_seconds else None
 
-    def row(self) -> dict:
+    def record(self) -> dict:
         """This report as plain values, for `metrics.jsonl`."""
-        row = dataclasses.asdict(self)
-        measurements = row.pop("measurements")
-        return {**row, "samples_per_second": self.samples_per_second, **measurements}
+        record = dataclasses.asdict(self)
+        of_strategy = record.pop("of_strategy")
+        return {**record, "samples_per_second": self.samples_per_second, **of_strategy}
 
 
-def reduce_report(session: Session, cursor: Cursor, clock: Clock, traffic: Traffic,
-                  validation: dict[str, float], in_sync: bool | None) -> EpochReport:
+def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation: dict[str, float],
+                  in_sync: bool | None) -> EpochReport:
     """This epoch's report (every rank calls it); the count of drift begins anew."""
-    comm, strategy = session.comm, session.strategy
+    comm, strategy, cursor = session.comm, session.strategy, session.cursor
     squares, averages = strategy.drift.numpy()
     strategy.drift.assign([0.0, 0.0])
     sums = comm.sum(np.array([cursor.loss_sum, traffic.seconds, traffic.bytes_sent, squares, averages])).numpy()
@@ -67,5 +69,5 @@ def reduce_report(session: Session, cursor: Cursor, clock: Clock, traffic: Traff
         bytes_sent_per_rank=round(float(sums[2]) / ranks),
         drift=math.sqrt(sums[3] / sums[4]) if sums[4] else None,
         in_sync=in_sync,
-        measurements=strategy.measurements(),
+        of_strategy=strategy.measurements(),
     )

@@ -1,48 +1,113 @@
-"""From settings to everything a run needs, every refusal made before the first step and agreed among ranks."""
+"""One training, from settings to its last step: the one way to train, for commands, tests and users' scripts alike."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.averaging import STRATEGIES
+from hvd_ae.averaging import strategy_class
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.batches import EpochPlan, plan_epoch, plan_evaluation
+from hvd_ae.data.checks import Range, check_some
 from hvd_ae.data.download import ensure_downloaded
+from hvd_ae.data.epoch_plan import EpochPlan, plan_epoch, plan_evaluation
+from hvd_ae.data.load import fingerprint, load
 from hvd_ae.data.partition import Segment
-from hvd_ae.data.samples import check_rows
-from hvd_ae.data.sources import Source, fingerprint, load
+from hvd_ae.data.source import LABELS, Splits
 from hvd_ae.errors import Refused
 from hvd_ae.models.flat import FlatModel
-from hvd_ae.models.optimizers import learning_rate_rule, make_optimizer
+from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.replica import Replica
+from hvd_ae.models.schedules import make_schedule
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all, same_on_all
 from hvd_ae.runtime.world import World
-from hvd_ae.training.task import Task, reconstruction
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks.reconstruction import Reconstruction
+from hvd_ae.tasks.task import Task
+from hvd_ae.training.callbacks import Callback
+from hvd_ae.training.cursor import Cursor
+from hvd_ae.training.loop import Loop
+from hvd_ae.training.report import EpochReport
 
 
-@dataclass(frozen=True)
 class Session:
-    """A run that is ready for its first step."""
+    """A training that is ready for its first step; used in a `with` statement, which closes what it has opened.
 
-    settings: TrainSettings
-    comm: Communicator
-    source: Source
-    task: Task
-    replica: Replica
-    strategy: Strategy
+    Every refusal is made before the first step, and on every rank alike, whichever rank saw the fault. Every rank makes one.
+
+    Args:
+        settings: resolved ones.
+        source: training and validation samples, where they are not to be loaded as the settings say.
+        task: what is learnt, where that is not the autoencoder of the settings.
+        callbacks: what happens beside training, in this order.
+        schedule: from the updates of an epoch to a Keras schedule, in place of the learning rate of the settings.
+
+    Raises:
+        Refused: on every rank.
+    """
+
+    def __init__(self, settings: TrainSettings, comm: Communicator, source: Splits | None = None, task: Task | None = None,
+                 callbacks: Sequence[Callback] = (), schedule: Callable[[int], object] | None = None):
+        self.settings, self.comm, self.callbacks = settings, comm, list(callbacks)
+        self.source = source or load_on_all(settings, comm)
+        self.task = task or Reconstruction(settings)
+        self.cursor, self._schedule = Cursor(), schedule
+        self.stop_reason: str | None = None  # why a callback has ended the training
+        self.stopped_by: str | None = None  # the signal that has
+        self._kind = strategy_class(settings.averaging)
+        run_on_all(comm, lambda: self._kind.check(settings, comm.world, comm.name))
+        run_on_all(comm, self._check_values)
+        self.replica: Replica = run_on_all(comm, self._build_replica)
+        broadcast_variables([self.replica.vector, self.replica.buffers], comm)  # a model may have drawn without a seed
+        self.strategy: Strategy = self._kind(self.replica, comm, settings, self.steps_per_epoch)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if error is None or getattr(error, "raised_on_all_ranks", False):  # closing is collective: one rank alone would wait
+            self.strategy.close()
+
+    def run(self, stop_requested: Callable[[], str | None] = lambda: None) -> list[EpochReport]:
+        """Train from the cursor to the last epoch or step, or until a callback or a signal ends it.
+
+        Args:
+            stop_requested: asked on all ranks before each call into the graph, with the same answer on all: None, or why
+                to stop there. `stopped_by` then says so, and the ranks have not synchronized.
+
+        Raises:
+            OutOfSync: on every rank, where ranks that should hold the same do not.
+        """
+        loop, reports = Loop(self, stop_requested), []
+        for callback in self.callbacks:
+            callback.on_start(self)
+        for report in loop.run():
+            if report is None:
+                for callback in self.callbacks:
+                    callback.on_steps(self)
+                continue
+            reports.append(report)
+            for callback in self.callbacks:
+                self.stop_reason = callback.on_epoch(self, report.record()) or self.stop_reason
+        if self.stopped_by:
+            for callback in self.callbacks:
+                callback.on_stop(self)
+        return reports
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to train."""
+        s = self.settings
+        return (self.stop_reason is not None or self.cursor.epoch >= s.epochs
+                or (s.steps is not None and self.cursor.step >= s.steps))
 
     def plan(self, epoch: int, taken: Sequence[Segment] = ()) -> EpochPlan:
-        """This rank's rows in what is left of this epoch after other numbers of ranks have taken their steps."""
-        s, train, world = self.settings, self.source.train, self.strategy.data_world(self.comm.world)
-        plan = plan_epoch(
-            s.partition, train.count, world or self.trainers, s.batch_size, s.seed, epoch,
-            labels=train.labels, concentration=s.concentration, taken=taken,
-        )
+        """This rank's samples in what is left of this epoch after other numbers of ranks have taken their steps."""
+        s, train, world = self.settings, self.source.train, self._kind.data_world(self.comm.world)
+        classes = train.read_all(LABELS) if s.partition == "label-skew" and LABELS in train.fields else None
+        plan = plan_epoch(s.partition, train.count, world or self.trainers, s.batch_size, s.seed, epoch, classes=classes,
+                          concentration=s.concentration, taken=taken)
         return plan if world else EpochPlan(plan.indices[:0], np.zeros_like(plan.batch_sizes), plan.global_batch_sizes)
 
     @property
@@ -55,33 +120,35 @@ class Session:
         return steps_per_epoch(self.source.train.count, self.settings.batch_size, self.trainers.size)
 
     @property
+    def updates_per_epoch(self) -> int:
+        """How often the optimizer is called in an epoch."""
+        return self._kind.updates_per_epoch(self.settings, self.steps_per_epoch, self.trainers.size)
+
+    @property
     def bytes_per_step(self) -> int:
-        """Of this rank's rows, as they lie in memory or in a file."""
-        train = self.source.train
-        return self.settings.batch_size * math.prod(train.sample_shape) * train.values.dtype.itemsize
+        """Of this rank's samples, as they lie in memory or in a file."""
+        return self.settings.batch_size * sum(self.source.train.fields[name].bytes_stored for name in self.task.fields)
 
+    def _build_replica(self) -> Replica:
+        s = self.settings
+        updates = self.updates_per_epoch
+        rate = self._schedule(updates) if self._schedule else make_schedule(
+            s.learning_rate, s.lr_scaling, self.trainers.size, s.warmup_epochs, updates)
+        optimizer = make_optimizer(s.optimizer, rate)
+        flat = FlatModel(self.task.build_model(self.source.train.fields), self.task.loss)
+        part = self._kind.part(flat.layout.size, self.comm.world)
+        return Replica(flat, optimizer, self.comm.world.rank, part)
 
-def prepare(settings: TrainSettings, comm: Communicator, source: Source | None = None,
-            task: Task | None = None) -> Session:
-    """Load the data, build the model, and give every rank the root's parameters.
-
-    Args:
-        source: the data, where they have been loaded already.
-        task: what to train, where that is not the autoencoder of the settings.
-
-    Raises:
-        Refused: on every rank alike, whichever rank saw the fault.
-    """
-    source = source or load_on_all(settings, comm)
-    task = task or reconstruction(settings, source.train.sample_shape)
-    kind = STRATEGIES[settings.averaging]
-    run_on_all(comm, lambda: kind.check(settings, comm.world, comm.name))
-    replica = run_on_all(comm, lambda: _build_replica(settings, source, task, comm))
-    broadcast_variables([replica.vector, replica.buffers], comm)  # a model may have drawn without a seed
-    steps = steps_per_epoch(source.train.count, settings.batch_size, trainers(settings, comm.world).size)
-    session = Session(settings, comm, source, task, replica, kind(replica, comm, settings, steps))
-    run_on_all(comm, lambda: _check_values(session))
-    return session
+    def _check_values(self) -> None:
+        """Look at as many of this rank's samples as are read in a moment; the others are checked as they come."""
+        train, validation, allowed = self.source.train, self.source.validation, self.task.allowed()
+        of_train, of_validation = self.plan(0).indices, plan_evaluation(validation.count, self.comm.world)
+        for name in self.task.fields:
+            if name not in train.fields or name not in validation.fields:
+                raise Refused(f"data={train.name!r} has no {name}, which are needed here: its fields are "
+                              f"{', '.join(train.fields)}")
+            check_some(train, of_train, name, allowed.get(name, Range()))
+            check_some(validation, of_validation, name, allowed.get(name, Range()))
 
 
 def broadcast_variables(variables: Sequence[tf.Variable], comm: Communicator) -> None:
@@ -96,14 +163,12 @@ def broadcast_variables(variables: Sequence[tf.Variable], comm: Communicator) ->
             take(variable)
 
 
-def load_on_all(settings: TrainSettings, comm: Communicator) -> Source:
+def load_on_all(settings: TrainSettings, comm: Communicator) -> Splits:
     """The data as every rank sees them; one rank of each node downloads what is missing."""
     world = comm.world
     run_on_all(comm, lambda: ensure_downloaded(settings.data) if world.local_rank == 0 else None)
-    source = run_on_all(comm, lambda: load(
-        settings.data, world=world, validation_split=settings.validation_split,
-        validation_data=settings.validation_data, seed=settings.seed,
-    ))
+    source = run_on_all(comm, lambda: load(settings.data, world, settings.validation_split, settings.validation_data,
+                                           settings.seed))
     if not same_on_all(comm, fingerprint(source)):
         counts = comm.all_gather(np.array([source.train.count], np.int64)).numpy().tolist()
         raise refused_on_all(f"data={settings.data!r} is not the same on all ranks (samples by rank: {counts}): give "
@@ -113,43 +178,10 @@ def load_on_all(settings: TrainSettings, comm: Communicator) -> Source:
 
 def trainers(settings: TrainSettings, world: World) -> World:
     """The world of the ranks that train, as the first of them sees it: all ranks, but for a server."""
-    seen_by_last = STRATEGIES[settings.averaging].data_world(World(world.size - 1, world.size))
+    seen_by_last = strategy_class(settings.averaging).data_world(World(world.size - 1, world.size))
     return World(0, seen_by_last.size if seen_by_last else world.size)
 
 
 def steps_per_epoch(samples: int, batch_size: int, ranks: int) -> int:
     """Steps of the rank with the largest part, the last, partial batch included."""
     return math.ceil(math.ceil(samples / ranks) / batch_size)
-
-
-def updates_per_epoch(settings: TrainSettings, samples: int, world: World) -> int:
-    """How often the optimizer is called in an epoch."""
-    ranks = trainers(settings, world).size
-    steps = steps_per_epoch(samples, settings.batch_size, ranks)
-    return STRATEGIES[settings.averaging].updates_per_epoch(settings, steps, ranks)
-
-
-def _build_replica(settings: TrainSettings, source: Source, task: Task, comm: Communicator) -> Replica:
-    ranks = trainers(settings, comm.world).size
-    updates = updates_per_epoch(settings, source.train.count, comm.world)
-    rate = learning_rate_rule(settings.learning_rate, settings.lr_scaling, ranks, round(settings.warmup_epochs * updates))
-    optimizer = make_optimizer(settings.optimizer, rate)
-    flat = FlatModel(task.build(), task.loss)
-    part = STRATEGIES[settings.averaging].part(flat.layout.size, comm.world)
-    return Replica(flat, optimizer, comm.world.rank, part)
-
-
-def _check_values(session: Session) -> None:
-    """Read this rank's rows once; refuse what is not finite, or what the model's output or the loss can never reach."""
-    settings, source, world = session.settings, session.source, session.comm.world
-    shares = [check_rows(source.train, session.plan(0).indices),
-              check_rows(source.validation, plan_evaluation(source.validation.count, world))]
-    minimum, maximum = min(low for low, _ in shares), max(high for _, high in shares)
-    if session.task.of_labels or (minimum >= 0.0 and maximum <= 1.0):
-        return
-    seen = f"data={settings.data!r} holds values from {minimum:.6g} to {maximum:.6g}"
-    if settings.loss == "bce":
-        raise Refused(f"{seen}, but loss='bce' is defined within 0 to 1: rescale the data, or use --loss mse")
-    if settings.output_activation == "sigmoid":
-        raise Refused(f"{seen}, but a sigmoid output stays within 0 to 1: rescale the data, or use "
-                      "--output-activation linear")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hvd_ae.collectives.single import SingleCommunicator
-from hvd_ae.config import TrainSettings
 from hvd_ae.errors import Refused
+from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.checkpointing.save import save
 from hvd_ae.training.cursor import Cursor

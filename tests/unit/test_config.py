@@ -11,11 +11,12 @@ import pytest
 from hvd_ae import config
 from hvd_ae.averaging import STRATEGIES
 from hvd_ae.cli import COMMANDS, _parse, main
-from hvd_ae.config import WAY_SETTINGS, TrainSettings, flags_from_toml, to_toml
 from hvd_ae.data.download import NAMES
 from hvd_ae.errors import Refused
 from hvd_ae.models.autoencoders import WIDTHS
 from hvd_ae.models.optimizers import OPTIMIZERS
+from hvd_ae.settings.averaging import STRATEGIES
+from hvd_ae.settings.train import TrainSettings, flags_from_toml, strategy_defaults, to_toml
 
 
 @pytest.mark.parametrize("changes, sentence", [

@@ -6,14 +6,14 @@ import tensorflow as tf
 
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.collectives.single import SingleCommunicator
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.sources import load
+from hvd_ae.data.load import load
 from hvd_ae.models.build import build_model
 from hvd_ae.models.flat import FlatModel
-from hvd_ae.models.losses import LOSSES
 from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.replica import Batch, Replica
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks.losses import LOSSES
 from tests.reference import autoencoder as reference
 
 WIDTHS = {"shallow": [64, 32, 64], "stacked": [64, 392, 196, 392, 64],

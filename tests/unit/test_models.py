@@ -8,9 +8,9 @@ import tensorflow as tf
 from hvd_ae.errors import Refused
 from hvd_ae.models.build import build_model, find_encoder
 from hvd_ae.models.flat import FlatModel, Layout
-from hvd_ae.models.losses import LOSSES
 from hvd_ae.models.optimizers import OPTIMIZERS, WarmUp, learning_rate_rule, make_optimizer, scaled_rate
 from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.tasks.losses import LOSSES
 from tests.parallel.on_ranks.models import normalised
 
 INPUTS = tf.constant(np.random.default_rng(0).uniform(size=(6, 4, 5)).astype(np.float32))

@@ -11,8 +11,8 @@ from hvd_ae.commands.plan.achieved import achieved, finished
 from hvd_ae.commands.plan.advice import smallest_period
 from hvd_ae.commands.plan.model import STRATEGIES, Job, Link, all_reduce, fit, predict, slowest
 from hvd_ae.commands.plan.plan import make_job, plan
-from hvd_ae.config import PlanSettings
 from hvd_ae.errors import Refused
+from hvd_ae.settings.commands import PlanSettings
 
 LINK = Link(latency=1e-5, per_byte=1e-9)
 JOB = Job(step=0.010, spread=0.0, update=0.002, size=4_000_000, batch=100, samples=10_000, inside=LINK,

@@ -10,7 +10,6 @@ import pytest
 
 from hvd_ae.api import train
 from hvd_ae.collectives.communicator import Traffic
-from hvd_ae.config import TrainSettings
 from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs import folder as run_folder
 from hvd_ae.runs.console import ProgressDisplay
@@ -19,6 +18,7 @@ from hvd_ae.runs.folder import RunFolder, as_json, default_name, make_default_fo
 from hvd_ae.runs.outcome import draw_pictures, summarise
 from hvd_ae.runs.plots import plot_latent
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.report import EpochReport
 
 SETTINGS = TrainSettings().resolved()
@@ -180,7 +180,7 @@ def test_a_run_that_diverges_ends_in_good_order_and_says_so(tmp_path):
 
 
 def test_samples_that_are_no_pictures_are_drawn_as_lines(tmp_path):
-    from hvd_ae.data.sources import load
+    from hvd_ae.data.load import load
 
     source = load("synthetic:40x7", World(), 0.1)
     draw_pictures(lambda values, training: values, None, source, [], "mse", tmp_path)

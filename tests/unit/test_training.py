@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.batches import SuperBatch
+from hvd_ae.data.feed import SuperBatch
 from hvd_ae.runs.folder import RunFolder
+from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.checkpointing.files import BadFile, read_json, read_vectors, write_json, write_vectors
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.execution import Clock, call_ends

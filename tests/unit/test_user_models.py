@@ -11,7 +11,7 @@ from keras import layers
 from hvd_ae.errors import Refused
 from hvd_ae.models.build import build_model, find_encoder, find_function
 from hvd_ae.models.flat import FlatModel
-from hvd_ae.models.losses import LOSSES
+from hvd_ae.tasks.losses import LOSSES
 
 HERE = "tests.unit.test_user_models:"
 INPUTS = tf.constant(np.random.default_rng(0).uniform(size=(64, 8)).astype(np.float32))

@@ -1,4 +1,4 @@
-"""A comparison of ways of averaging as rows, as a table and as a picture, made from the rows alone."""
+"""A comparison of averaging strategies as records, as a table and as a picture, made from the records alone."""
 
 import json
 from pathlib import Path
@@ -10,31 +10,31 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from hvd_ae.runs.files import append_line
 from hvd_ae.runs.plots import save_figure
 
-_HEADER = ("way", "H", "val_mse", "best val_mse", "seconds", "samples/s", "MB sent per rank", "communicating", "drift",
+_HEADER = ("strategy", "H", "val_mse", "best val_mse", "seconds", "samples/s", "MB sent per rank", "communicating", "drift",
            "staleness")
 
 
-def append_row(folder: Path, row: dict) -> None:
-    append_line(folder / "compare.jsonl", json.dumps(row))
+def append_record(folder: Path, record: dict) -> None:
+    append_line(folder / "compare.jsonl", json.dumps(record))
 
 
-def read_rows(folder: Path) -> list[dict]:
+def read_records(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "compare.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def group(rows: list[dict]) -> dict[tuple[str, int | None], list[dict]]:
-    """Rows of each way and period, over the seeds, in the order in which they were first trained."""
+def group(records: list[dict]) -> dict[tuple[str, int | None], list[dict]]:
+    """Records of each strategy and period, over the seeds, in the order in which they were first trained."""
     groups: dict[tuple[str, int | None], list[dict]] = {}
-    for row in rows:
-        groups.setdefault((row["way"], row["sync_every"]), []).append(row)
+    for record in records:
+        groups.setdefault((record["strategy"], record["sync_every"]), []).append(record)
     return groups
 
 
-def table(rows: list[dict]) -> str:
-    """Markdown, a line a way and period: medians over seeds, and behind a loss half the range that it spans."""
+def table(records: list[dict]) -> str:
+    """Markdown, a line a strategy and period: medians over seeds, and behind a loss half the range that it spans."""
     lines = ["| " + " | ".join(_HEADER) + " |", "|" + "---|" * len(_HEADER)]
-    for (strategy, period), seeds in group(rows).items():
-        failed = [row["failed"] for row in seeds if row["failed"]]
+    for (strategy, period), seeds in group(records).items():
+        failed = [record["failed"] for record in seeds if record["failed"]]
         cells = [f"failed: {failed[0]}"] + [""] * (len(_HEADER) - 3) if failed else _cells(seeds)
         lines.append("| " + " | ".join([f"`{strategy}`", str(period or ""), *cells]) + " |")
     return "\n".join(lines) + "\n"
@@ -42,11 +42,11 @@ def table(rows: list[dict]) -> str:
 
 def _cells(seeds: list[dict]) -> list[str]:
     def median(name: str, form: str, factor: float = 1.0) -> str:
-        values = [row[name] for row in seeds if row[name] is not None]
+        values = [record[name] for record in seeds if record[name] is not None]
         return format(np.median(values) * factor, form) if values else ""
 
     def loss(name: str) -> str:
-        values = [row[name] for row in seeds]
+        values = [record[name] for record in seeds]
         spread = f" ± {(max(values) - min(values)) / 2:.5f}" if len(values) > 1 else ""
         return f"{np.median(values):.5f}{spread}"
 
@@ -66,9 +66,9 @@ def pareto_front(points: list[tuple[float, float]]) -> list[int]:
     return front
 
 
-def plot_comparison(rows: list[dict], path: Path) -> None:
+def plot_comparison(records: list[dict], path: Path) -> None:
     """Validation error against seconds, and against bytes, on logarithmic axes, the Pareto fronts of the ends marked."""
-    good = {key: seeds[0] for key, seeds in group([row for row in rows if not row["failed"]]).items()}
+    good = {key: seeds[0] for key, seeds in group([record for record in records if not record["failed"]]).items()}
     figure = Figure(figsize=(13, 6), dpi=110, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     _draw(axes[0], good, 0, 1.0, "seconds of training (tracing left out)")
@@ -80,12 +80,12 @@ def plot_comparison(rows: list[dict], path: Path) -> None:
 
 
 def _draw(axes, good: dict, column: int, factor: float, label: str) -> None:
-    """Each way's curve over one column of it, summed up; ways that never move from 0 there are left out."""
+    """Each strategy's curve over one column of it, summed up; strategies that never move from 0 there are left out."""
     colours = [f"C{number}" for number in range(10)]
     styles = ["-", "--", ":"]
     ends = []
-    for number, ((strategy, period), row) in enumerate(good.items()):
-        curve = np.array(row["curve"], float)
+    for number, ((strategy, period), record) in enumerate(good.items()):
+        curve = np.array(record["curve"], float)
         across = np.cumsum(curve[:, column]) * factor
         shown = across > 0
         name = strategy if period is None else f"{strategy}, H={period}"

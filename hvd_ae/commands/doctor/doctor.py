@@ -2,29 +2,32 @@
 
 import importlib.util
 import json
+import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from hvd_ae.commands.doctor.findings import Finding, fault, of_the_worst_rank, warning, worst
 from hvd_ae.commands.doctor.supervisor import Channel, Report, supervised
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 from hvd_ae.runtime.world import Launch, read_launch
+from hvd_ae.settings.commands import DoctorSettings
 
 _NOT_ALL_CAME = "a rank failed or never came, or a firewall stands between the nodes"
 _UNFORESEEN = "nothing that was foreseen: please report it"
 
 
-def doctor(run_dir: str, as_json: bool, comm: str | None, timeout: float, environ: Mapping[str, str]) -> int:
+def doctor(settings: DoctorSettings) -> int:
     """Check what a job on these ranks will stand on (every rank calls it); 0, or 1 where there is a fault."""
-    launch = read_launch(environ)
-    return supervised(lambda tell: _look(tell, launch, run_dir, comm), Report(as_json, launch), timeout)
+    launch = read_launch(os.environ)
+    return supervised(lambda tell: _look(tell, launch, settings.run_dir, settings.collectives), Report(settings.json, launch),
+                      settings.timeout)
 
 
-def _look(tell: Channel, launch: Launch, run_dir: str, comm: str | None) -> None:
+def _look(tell: Channel, launch: Launch, run_dir: str, engine: str | None) -> None:
     """Tell what is found; what raises becomes a fault, and ends the other ranks, which would wait."""
     try:
-        _go_through(tell, launch, run_dir, comm)
+        _go_through(tell, launch, run_dir, engine)
         tell.doing("end", "leaving MPI", _NOT_ALL_CAME)
         tell.over()
     except Exception as error:
@@ -35,7 +38,7 @@ def _look(tell: Channel, launch: Launch, run_dir: str, comm: str | None) -> None
         end_all_ranks(1)
 
 
-def _go_through(tell: Channel, launch: Launch, run_dir: str, comm: str | None) -> None:
+def _go_through(tell: Channel, launch: Launch, run_dir: str, engine: str | None) -> None:
     tell.doing("TensorFlow", "its import", "a slow file system needs a longer --timeout")
     import_tensorflow()
     tell.doing("MPI", "the import of mpi4py", "pip install 'hvd_ae[mpi]' brings it together with an MPI")
@@ -50,7 +53,7 @@ def _go_through(tell: Channel, launch: Launch, run_dir: str, comm: str | None) -
         level = {finding.check: finding.level for finding in findings}
         has_horovod = mpi and all(fact["horovod"] for fact in of_ranks) and level["Horovod"] != "fault"
         default = "horovod" if has_horovod else "mpi" if mpi else "single"
-        name = default if comm in (None, "horovod") else comm
+        name = default if engine in (None, "horovod") else engine
         _together(tell, name, level["cores"] != "ok", run_dir)
 
 

@@ -6,8 +6,8 @@ import socket
 from collections import Counter
 
 from hvd_ae.commands.doctor.findings import Finding, fault, ok, warning
-from hvd_ae.runs.outcome import versions
 from hvd_ae.runtime.devices import fair_share
+from hvd_ae.runtime.versions import versions
 from hvd_ae.runtime.world import Launch, World
 
 

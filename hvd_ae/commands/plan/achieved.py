@@ -4,8 +4,9 @@ import json
 import tomllib
 from pathlib import Path
 
+from hvd_ae.averaging.cost import Job
 from hvd_ae.commands.plan.advice import name_of
-from hvd_ae.commands.plan.model import STRATEGIES, Job, predict
+from hvd_ae.commands.plan.model import predict, predicted
 from hvd_ae.errors import Refused
 
 
@@ -13,14 +14,14 @@ def finished(run: str) -> dict:
     """What a run's summary.json says.
 
     Raises:
-        Refused: there is no finished run, it was too short, or its way is not predicted.
+        Refused: there is no finished run, it was too short, or its strategy is not predicted.
     """
     try:
         summary = json.loads((Path(run) / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise Refused(f"run={run!r} holds no summary.json: give the folder of a run that has ended") from None
-    if summary["averaging"] not in STRATEGIES:
-        raise Refused(f"run={run!r} averaged by {summary['averaging']!r}, which is not predicted: known are {', '.join(STRATEGIES)}")
+    if summary["averaging"] not in predicted():
+        raise Refused(f"run={run!r} averaged by {summary['averaging']!r}, which is not predicted: known are {', '.join(predicted())}")
     if summary["samples_per_second"] is None:
         raise Refused(f"run={run!r} was too short to be timed: train at least two epochs")
     return summary
@@ -34,18 +35,18 @@ def achieved(job: Job, run: str, summary: dict) -> str:
     """
     _check_same_job(job, run, summary)
     strategy, every, speed = summary["averaging"], summary["sync_every"], summary["samples_per_second"]
-    predicted = predict(job, strategy, every, summary["ranks"])
-    return (f"{name_of(strategy, predicted.every)} on {summary['ranks']} ranks: predicted {predicted.samples_per_second:,.0f} "
-            f"samples/s, achieved {speed:,.0f}: {100 * (speed / predicted.samples_per_second - 1):+.1f} %")
+    expected = predict(job, strategy, every, summary["ranks"])
+    return (f"{name_of(strategy, expected.every)} on {summary['ranks']} ranks: predicted {expected.samples_per_second:,.0f} "
+            f"samples/s, achieved {speed:,.0f}: {100 * (speed / expected.samples_per_second - 1):+.1f} %")
 
 
 def _check_same_job(job: Job, run: str, summary: dict) -> None:
     """Refuse to compare what was not predicted."""
     config = tomllib.loads((Path(run) / "config.toml").read_text(encoding="utf-8"))
-    for name, predicted in (("compression", "none"), ("accumulate", 1), ("buckets", 1), ("precision", "float32"),
+    for name, expected in (("compression", "none"), ("accumulate", 1), ("buckets", 1), ("precision", "float32"),
                             ("batch_size", job.batch)):
-        if config.get(name, predicted) != predicted:
-            raise Refused(f"run={run!r} had {name}={config[name]!r}, but the prediction is for {predicted!r}: measure, or "
+        if config.get(name, expected) != expected:
+            raise Refused(f"run={run!r} had {name}={config[name]!r}, but the prediction is for {expected!r}: measure, or "
                           "train, with the same")
     if 4 * summary["parameters"] != job.size:
         raise Refused(f"run={run!r} has {summary['parameters']:,} parameters, but {job.size // 4:,} were measured: measure "

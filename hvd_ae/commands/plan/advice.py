@@ -1,7 +1,8 @@
 """What predictions come to, in words and a table."""
 
-from hvd_ae.commands.plan.model import Job, Link, Prediction, predict
-from hvd_ae.config import PlanSettings
+from hvd_ae.averaging.cost import Job, Link
+from hvd_ae.commands.plan.model import Prediction, predict
+from hvd_ae.settings.commands import PlanSettings
 
 MOST = 10_000  # ranks
 
@@ -26,7 +27,7 @@ def name_of(strategy: str, every: int | None) -> str:
 
 
 def table(rows: list[Prediction]) -> str:
-    """Efficiency by ranks (down) and way (across), in Markdown."""
+    """Efficiency by ranks (down) and strategy (across), in Markdown."""
     columns = list(dict.fromkeys((row.strategy, row.every) for row in rows))
     found = {(row.strategy, row.every, row.ranks): row for row in rows}
     lines = ["| ranks | nodes | " + " | ".join(name_of(*column) for column in columns) + " |",
@@ -39,7 +40,7 @@ def table(rows: list[Prediction]) -> str:
 
 
 def advice(job: Job, curves: dict[tuple, list[Prediction]], wanted: float) -> list[str]:
-    """Up to how many ranks each way stays efficient, and the smallest H that does where averaging every step does not."""
+    """Up to how many ranks each strategy stays efficient, and the smallest H that does where averaging every step does not."""
     sentences = []
     for (strategy, every), curve in curves.items():
         good = [row.ranks for row in curve if row.efficiency >= wanted]

@@ -9,7 +9,7 @@ from hvd_ae.runs.plots import save_figure
 
 
 def draw(curves: dict[tuple[str, int | None], list[Prediction]], measured: dict, path: Path) -> None:
-    """Efficiency, and share of the time communicating and waiting, against ranks; one curve for each way and H."""
+    """Efficiency, and share of the time communicating and waiting, against ranks; one curve for each strategy and H."""
     figure = Figure(figsize=(11, 4.4), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True)
     for (strategy, every), rows in curves.items():

@@ -10,11 +10,12 @@ import tensorflow as tf
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
 from hvd_ae.commands.plan.model import fit, no_link
-from hvd_ae.config import PlanSettings, TrainSettings
-from hvd_ae.data.batches import super_batches
-from hvd_ae.runs.outcome import versions
+from hvd_ae.data.feed import super_batches
 from hvd_ae.runtime.consensus import refused_on_all
-from hvd_ae.training.session import Session, prepare
+from hvd_ae.runtime.versions import versions
+from hvd_ae.settings.commands import PlanSettings
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.training.session import Session
 from hvd_ae.training.step import compile_steps
 
 _STEPS, _CALLS = 10, 40  # steps of a call into the graph, and calls
@@ -33,7 +34,12 @@ def measure(settings: PlanSettings) -> tuple[dict, bool]:
     comm = start(settings.collectives, settings.threads)
     if comm.world.size == 1 and settings.link_latency is None:
         raise no_link()
-    session = prepare(training.resolved(), comm)
+    with Session(training.resolved(), comm) as session:
+        return _measured(settings, session), comm.world.is_root
+
+
+def _measured(settings: PlanSettings, session: Session) -> dict:
+    comm = session.comm
     world, size = comm.world, session.replica.flat.layout.size * 4
     step, spread = _step(session)
     of_ranks = comm.all_gather(np.array([step, spread])).numpy().reshape(-1, 2)
@@ -50,8 +56,7 @@ def measure(settings: PlanSettings) -> tuple[dict, bool]:
         link = fit(sums, engine.world.size)
         measured["sums"][name] = [{"bytes": bytes_, "seconds": seconds} for bytes_, seconds in sums]
         measured["links"][name] = {"latency_seconds": link.latency, "seconds_per_byte": link.per_byte}
-    session.strategy.close()
-    return measured, world.is_root
+    return measured
 
 
 def _links(comm: Communicator) -> dict[str, Communicator]:
@@ -84,13 +89,13 @@ def _step(session: Session) -> tuple[float, float]:
 
     From calls of several steps, whose spread is by the root of their number smaller than that of one.
     """
-    run_steps = compile_steps(session.strategy, session.source.train)
+    run_steps = compile_steps(session.strategy, session.source.train, session.task)
     plan, seconds = session.plan(0), []
     full = int(np.sum(plan.batch_sizes == session.settings.batch_size))
     at_once = max(1, min(_STEPS, full // 2))
     ends = list(range(at_once, full + 1, at_once))
     while len(seconds) < _CALLS:
-        with super_batches(session.source.train, plan, 0, ends) as feed:
+        with super_batches(session.source.train, session.task.fields, plan, 0, ends) as feed:
             for super_batch in feed:
                 begun = time.perf_counter()
                 session.strategy.run_call(run_steps, super_batch)

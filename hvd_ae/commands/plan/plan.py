@@ -3,26 +3,27 @@
 import dataclasses
 import json
 import math
+import os
 from pathlib import Path
 
+from hvd_ae.averaging.cost import Job, Link
 from hvd_ae.commands.plan.achieved import achieved, finished
 from hvd_ae.commands.plan.advice import MOST, about, advice, table
-from hvd_ae.commands.plan.model import STRATEGIES, Job, Link, no_link, predict
-from hvd_ae.config import PlanSettings
+from hvd_ae.commands.plan.measure import measure
+from hvd_ae.commands.plan.model import has_period, no_link, predict, predicted
 from hvd_ae.errors import Refused
+from hvd_ae.runtime.world import read_launch
+from hvd_ae.settings.commands import PlanSettings
 
 
-def plan(settings: PlanSettings, is_root: bool = True) -> None:
+def plan(settings: PlanSettings) -> None:
     """Measure, unless there is a file to read, and predict (under a launcher every rank calls it).
-
-    Args:
-        is_root: whether this process reads the file and speaks, where there is one.
 
     Raises:
         Refused: a file that holds no measurements, or too few of them for what is asked.
     """
     wanted, summary = _wanted(settings), finished(settings.run) if settings.run else None  # refused before measuring
-    measured, is_root = (_read(settings.measured), is_root) if settings.measured else _measure(settings)
+    measured, is_root = (_read(settings.measured), _is_root()) if settings.measured else measure(settings)
     if not is_root:
         return
     folder = Path(settings.output)
@@ -43,23 +44,19 @@ def plan(settings: PlanSettings, is_root: bool = True) -> None:
     print(f"\nmeasurements, predictions and curves are in {folder}", flush=True)
 
 
-def _measure(settings: PlanSettings) -> tuple[dict, bool]:
-    from hvd_ae.runtime.tensorflow_setup import import_tensorflow
-
-    import_tensorflow()
-    from hvd_ae.commands.plan.measure import measure
-
-    return measure(settings)
+def _is_root() -> bool:
+    """Whether this process reads the file and speaks, where the ranks need not meet."""
+    return read_launch(os.environ).rank == 0
 
 
 def _wanted(settings: PlanSettings) -> list[tuple[str, int | None]]:
-    """Every way with each of its periods."""
+    """Every strategy with each of its periods."""
     periods = _numbers("sync_every", settings.sync_every)
     wanted = []
-    for strategy in (strategy.strip() for strategy in settings.strategies.split(",")):
-        if strategy not in STRATEGIES:
-            raise Refused(f"ways={strategy!r} is not predicted: use some of {', '.join(STRATEGIES)}")
-        wanted += [(strategy, every) for every in periods] if STRATEGIES[strategy][1] else [(strategy, None)]
+    for strategy in (strategy.strip() for strategy in settings.averaging.split(",")):
+        if strategy not in predicted():
+            raise Refused(f"averaging={strategy!r} is not predicted: use some of {', '.join(predicted())}")
+        wanted += [(strategy, every) for every in periods] if has_period(strategy) else [(strategy, None)]
     return wanted
 
 

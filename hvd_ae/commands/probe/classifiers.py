@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.commands.probe.features import mean_and_variance
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.batches import plan_evaluation
-from hvd_ae.data.sources import Source
-from hvd_ae.training.cursor import Cursor
-from hvd_ae.training.loop import Loop
-from hvd_ae.training.session import Session, prepare, trainers
-from hvd_ae.training.task import classification
+from hvd_ae.data.epoch_plan import plan_evaluation
+from hvd_ae.data.source import LABELS, SAMPLES, Splits
+from hvd_ae.models.schedules import falling
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks.classification import Classification
+from hvd_ae.tasks.task import as_seen, specs_of
+from hvd_ae.training.session import Session, trainers
 
 # Measured on codes and components of Fashion-MNIST: with these the linear classifier ends within 0.01 nats of the
 # minimum that scikit-learn's L-BFGS takes 200 to 400 passes to find, and within half a point of its accuracy.
@@ -25,10 +25,10 @@ _GLOBAL_BATCH, _EPOCHS, _STEPS_PER_EPOCH = 512, 30, 20  # of few samples the bat
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ClassifierResult:
     """What a trained classifier came to."""
 
-    confusion: np.ndarray  # int64 (classes, classes): validation samples by their label (row) and what was said (column)
+    confusion: np.ndarray  # int64 (classes, classes): validation samples by their label (row) and what was predicted (column)
     train_loss: float  # cross-entropy in nats, mean over the last epoch's samples
     val_loss: float
     parameters: int
@@ -39,14 +39,14 @@ class Judgement:
     def accuracy(self) -> float:
         return float(np.trace(self.confusion) / self.confusion.sum())
 
-    def row(self) -> dict:
+    def record(self) -> dict:
         """As plain values, for `probe.json`."""
         return {"accuracy": self.accuracy, "train_loss": self.train_loss, "val_loss": self.val_loss,
                 "parameters": self.parameters, "samples": self.samples, "seconds": self.seconds,
                 "confusion": self.confusion.tolist()}
 
 
-def judge_linear(settings: TrainSettings, comm: Communicator, source: Source, classes: int) -> Judgement:
+def train_linear(settings: TrainSettings, comm: Communicator, source: Splits, classes: int) -> ClassifierResult:
     """Multinomial logistic regression on features brought to mean 0 and variance 1 (every rank calls it).
 
     The same global batches on any number of ranks (nearly so, where ranks do not divide them), with Adam, its rate falling
@@ -54,24 +54,24 @@ def judge_linear(settings: TrainSettings, comm: Communicator, source: Source, cl
     """
     ranks = trainers(settings, comm.world).size
     batch = max(1, min(_GLOBAL_BATCH, source.train.count // _STEPS_PER_EPOCH) // ranks)
-    rate = 0.5 / math.sqrt(math.prod(source.train.sample_shape))
+    rate = 0.5 / math.sqrt(math.prod(source.train.fields[SAMPLES].shape))
     settings = dataclasses.replace(settings, batch_size=batch, epochs=_EPOCHS, learning_rate=rate)
     mean, variance = mean_and_variance(source.train, comm)
     variance[variance <= 1e-12 * np.maximum(1.0, np.square(mean))] = 1.0  # what never changes stays at 0
 
     def build() -> keras.Model:
         return keras.Sequential([
-            keras.Input(source.train.sample_shape),
+            keras.Input(source.train.fields[SAMPLES].shape),
             keras.layers.Flatten(),
             keras.layers.Normalization(mean=mean.astype(np.float32), variance=variance.astype(np.float32)),
             keras.layers.Dense(classes, kernel_initializer="zeros"),
         ], name="linear")
 
-    return judge(settings, comm, source, build, classes, falling=True)
+    return train_classifier(settings, comm, source, build, classes, rate_falls=True)
 
 
-def judge_fine_tuned(settings: TrainSettings, comm: Communicator, source: Source, encoder: keras.Model,
-                     classes: int) -> Judgement:
+def train_fine_tuned(settings: TrainSettings, comm: Communicator, source: Splits, encoder: keras.Model,
+                     classes: int) -> ClassifierResult:
     """The encoder with a layer of 128 and one logit a class behind it, all of it trained (every rank calls it)."""
 
     def build() -> keras.Model:
@@ -79,50 +79,44 @@ def judge_fine_tuned(settings: TrainSettings, comm: Communicator, source: Source
         own = keras.models.clone_model(encoder)
         own.set_weights(encoder.get_weights())
         return keras.Sequential([
-            keras.Input(source.train.sample_shape),
+            keras.Input(source.train.fields[SAMPLES].shape),
             own,
             keras.layers.Flatten(),
             keras.layers.Dense(128, activation="relu"),
             keras.layers.Dense(classes),
         ], name="fine_tuned")
 
-    return judge(settings, comm, source, build, classes)
+    return train_classifier(settings, comm, source, build, classes)
 
 
-def judge(settings: TrainSettings, comm: Communicator, source: Source, build: Callable[[], keras.Model],
-          classes: int, falling: bool = False) -> Judgement:
-    """Train the classifier of the source's labels that `build` makes, and see what it says (every rank calls it).
+def train_classifier(settings: TrainSettings, comm: Communicator, source: Splits, build: Callable[[], keras.Model],
+                     classes: int, rate_falls: bool = False) -> ClassifierResult:
+    """Train the classifier of the source's labels that `build` makes, and see what it predicts (every rank calls it).
 
     Args:
-        falling: whether the learning rate falls from epoch to epoch, linearly to zero.
+        rate_falls: whether the learning rate falls from epoch to epoch, linearly to zero.
     """
-    session = prepare(settings, comm, source, classification(build))
-    reports = []
-    for progress in Loop(session, Cursor()).run():
-        if progress.report:
-            reports.append(progress.report)
-            if falling:
-                left = 1.0 - len(reports) / settings.epochs
-                session.replica.optimizer.learning_rate = settings.learning_rate * left
-    confusion = confusion_matrix(session, classes)
-    session.strategy.close()
+    schedule = (lambda updates: falling(settings.learning_rate, settings.epochs, updates)) if rate_falls else None
+    with Session(settings, comm, source, Classification(build), schedule=schedule) as session:
+        reports = session.run()
+        confusion = confusion_matrix(session, classes)
     last = reports[-1]
-    return Judgement(confusion, last.train_loss, last.val_loss, session.replica.flat.layout.size, last.samples,
-                     sum(report.seconds for report in reports))
+    return ClassifierResult(confusion, last.train_loss, last.val_loss, session.replica.flat.layout.size, last.samples,
+                            sum(report.seconds for report in reports))
 
 
 def confusion_matrix(session: Session, classes: int) -> np.ndarray:
     """Validation samples of all ranks, by their label (row) and the largest logit (column), each counted once."""
-    samples, strategy, comm = session.source.validation, session.strategy, session.comm
+    source, strategy, task = session.source.validation, session.strategy, session.task
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)])
-    def say(inputs):
-        values = tf.cast(inputs, tf.float32) * tf.constant(samples.scale, tf.float32)
-        return tf.argmax(strategy.replica.flat.outputs(*strategy.result, strategy.replica.counters, values), axis=-1)
+    @tf.function(input_signature=[specs_of(task.fields, source.fields)])
+    def predict(example):
+        inputs, _ = task.select(as_seen(example, source.fields))
+        return tf.argmax(strategy.replica.flat.outputs(*strategy.result, strategy.replica.counters, inputs), axis=-1)
 
-    share, batch = plan_evaluation(samples.count, comm.world), session.settings.batch_size
+    share, batch = plan_evaluation(source.count, session.comm.world), session.settings.batch_size
     counts = np.zeros((classes, classes), np.int64)
     for first in range(0, len(share), batch):
-        mine = share[first : first + batch]
-        np.add.at(counts, (samples.labels[mine], say(samples.rows(mine)).numpy()), 1)
-    return comm.sum(counts.ravel()).numpy().reshape(counts.shape)
+        example = source.read(share[first : first + batch], task.fields)
+        np.add.at(counts, (example[LABELS], predict(example).numpy()), 1)
+    return session.comm.sum(counts.ravel()).numpy().reshape(counts.shape)

@@ -1,4 +1,4 @@
-"""`hvd-ae probe`: four classifiers of one run's data, trained and judged alike, and what they come to."""
+"""`hvd-ae probe`: four classifiers of one run's data, trained and evaluated alike, and what they come to."""
 
 import dataclasses
 import math
@@ -8,18 +8,18 @@ import keras
 import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.commands.probe.classifiers import Judgement, judge_fine_tuned, judge_linear
+from hvd_ae.commands.probe.classifiers import ClassifierResult, train_fine_tuned, train_linear
 from hvd_ae.commands.probe.confusion import plot_confusion
 from hvd_ae.commands.probe.features import principal_components, transformed
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.samples import Samples
-from hvd_ae.data.sources import Source
+from hvd_ae.data.source import LABELS, SAMPLES, Field, Source, Splits, WithField
 from hvd_ae.errors import Refused
-from hvd_ae.inference import open_run
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json
-from hvd_ae.runs.outcome import versions
+from hvd_ae.runs.opened import open_run
 from hvd_ae.runtime.consensus import run_on_all
+from hvd_ae.runtime.versions import versions
+from hvd_ae.settings.commands import ProbeSettings
+from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.session import load_on_all
 
 _MOST_CLASSES = 1000
@@ -34,86 +34,88 @@ class Probe:
     classes: list[int]  # the labels
     widths: dict[str, int]  # features that each classifier sees
     explained: float  # share of the training samples' variance that the principal components hold
-    judgements: dict[str, Judgement]
+    results: dict[str, ClassifierResult]
 
 
-def probe(run: str, settings: TrainSettings) -> Probe:
-    """Judge a run's codes, and write `probe.json` and `probe.png` into its folder (every rank calls it).
-
-    Args:
-        settings: effective ones, how the encoder is fine-tuned, and how ranks are kept together in all four trainings;
-            data and seed are the run's.
+def probe(settings: ProbeSettings) -> None:
+    """Say what a run's codes are worth: `probe.json` and `probe.png` in its folder (every rank calls it).
 
     Raises:
         Refused: on every rank, where there is no such run, no encoder in it, or no labels.
     """
-    run_settings, encoder, comm = open_run(run, "encoder")
-    settings = dataclasses.replace(settings, data=run_settings.data, seed=run_settings.seed)
-    source = load_on_all(run_settings, comm)
+    how = {name: getattr(settings, name) for name in ("epochs", "batch_size", "averaging", "sync_every")}
+    training = TrainSettings(**how).resolved()
+    of_run, encoder, comm = open_run(settings.run, "encoder")
+    training = dataclasses.replace(training, data=of_run.data, seed=of_run.seed)
+    source = load_on_all(of_run, comm)
     source, classes = run_on_all(comm, lambda: with_numbered_labels(source))
-    result = probe_encoder(settings, comm, source, encoder, classes)
+    result = probe_encoder(training, comm, source, encoder, classes)
     if comm.world.is_root:
-        _write(RunFolder(run), result, settings, source, comm)
-    return result
+        _write(RunFolder(settings.run), result, training, source, comm)
 
 
-def probe_encoder(settings: TrainSettings, comm: Communicator, source: Source, encoder: keras.Model,
+def probe_encoder(settings: TrainSettings, comm: Communicator, source: Splits, encoder: keras.Model,
                   classes: list[int]) -> Probe:
-    """Train and judge the four; the encoder is left as it is."""
+    """Train and evaluate the four; the encoder is left as it is.
+
+    Args:
+        settings: resolved ones, how the encoder is fine-tuned, and how ranks are kept together in all four trainings.
+    """
     codes_width = math.prod(encoder.output_shape[1:])
-    width = min(codes_width, math.prod(source.train.sample_shape))
+    width = min(codes_width, math.prod(source.train.fields[SAMPLES].shape))
     components = principal_components(source.train, width, comm)
 
-    def features(function, width: int, name: str) -> Source:
-        return Source(*(transformed(samples, function, width, name, comm)
-                        for samples in (source.train, source.validation)))
+    def features(function, width: int, name: str) -> Splits:
+        return Splits(*(transformed(part, function, width, name, comm) for part in (source.train, source.validation)))
 
-    def linear(of: Source) -> Judgement:
-        return judge_linear(settings, comm, of, len(classes))
+    def linear(of: Splits) -> ClassifierResult:
+        return train_linear(settings, comm, of, len(classes))
 
     codes = features(lambda values: encoder(values, training=False), codes_width, "codes")
-    judgements = {"codes": linear(codes),
-                  "fine_tuned": judge_fine_tuned(settings, comm, source, encoder, len(classes)),
-                  "pixels": linear(source),
-                  "pca": linear(features(components.of, width, "principal components"))}
-    widths = {"codes": codes_width, "pixels": math.prod(source.train.sample_shape), "pca": width, "fine_tuned": codes_width}
-    return Probe(classes, widths, components.explained, judgements)
+    results = {"codes": linear(codes),
+               "fine_tuned": train_fine_tuned(settings, comm, source, encoder, len(classes)),
+               "pixels": linear(source),
+               "pca": linear(features(components.of, width, "principal components"))}
+    widths = {"codes": codes_width, "pixels": math.prod(source.train.fields[SAMPLES].shape), "pca": width, "fine_tuned": codes_width}
+    return Probe(classes, widths, components.explained, results)
 
 
-def with_numbered_labels(source: Source) -> tuple[Source, list[int]]:
+def with_numbered_labels(source: Splits) -> tuple[Splits, list[int]]:
     """The source with its labels replaced by 0, 1, ..., and what they were.
 
     Raises:
         Refused: no labels, or too many kinds.
     """
-    if source.train.labels is None or source.validation.labels is None:
+    parts = (source.train, source.validation)
+    if not all(LABELS in part.fields for part in parts):
         raise Refused(f"data={source.train.name!r} has no labels for training and validation samples both, and a probe tells "
                       "labels: put them in NAME.labels.npy beside NAME.npy")
-    classes = np.unique(np.concatenate([source.train.labels, source.validation.labels]))
+    labels = [part.read_all(LABELS) for part in parts]
+    classes = np.unique(np.concatenate(labels))
     if len(classes) > _MOST_CLASSES:
         raise Refused(f"data={source.train.name!r} has {len(classes)} different labels, and a probe tells at most "
                       f"{_MOST_CLASSES}: give each sample its class as label")
 
-    def numbered(samples: Samples) -> Samples:
-        return dataclasses.replace(samples, labels=np.searchsorted(classes, samples.labels))
+    def numbered(part: Source, labels: np.ndarray) -> Source:
+        numbers = np.searchsorted(classes, labels)
+        return WithField(part, LABELS, numbers, Field.of_classes(numbers))
 
-    return Source(numbered(source.train), numbered(source.validation)), classes.tolist()
+    return Splits(*map(numbered, parts, labels)), classes.tolist()
 
 
-def _write(folder: RunFolder, result: Probe, settings: TrainSettings, source: Source, comm: Communicator) -> None:
+def _write(folder: RunFolder, result: Probe, settings: TrainSettings, source: Splits, comm: Communicator) -> None:
     """`probe.json`, `probe.png`, and a table on the screen (root)."""
-    rows = {name: {"width": result.widths[name], **judgement.row()} for name, judgement in result.judgements.items()}
+    records = {name: {"width": result.widths[name], **one.record()} for name, one in result.results.items()}
     figures = {
         "data": settings.data, "classes": result.classes, "train_samples": source.train.count,
         "test_samples": source.validation.count, "ranks": comm.world.size, "collectives": comm.name,
         "averaging": settings.averaging, "sync_every": settings.sync_every, "pca_explained_variance": result.explained,
-        **rows, "versions": versions(),
+        **records, "versions": versions(),
     }
     write_atomically(folder.path / "probe.json", as_json(figures, indent=2) + "\n")
-    titles = {f"{TITLES[name]}: {judgement.accuracy:.2%}": judgement.confusion
-              for name, judgement in result.judgements.items()}
+    titles = {f"{TITLES[name]}: {one.accuracy:.2%}": one.confusion for name, one in result.results.items()}
     plot_confusion(titles, result.classes, folder.path / "probe.png")
     print(f"test accuracy over {source.validation.count:,} samples of {len(result.classes)} classes:")
-    for name, judgement in result.judgements.items():
-        print(f"{judgement.accuracy:8.2%}  {TITLES[name]} ({result.widths[name]} features)")
+    for name, one in result.results.items():
+        print(f"{one.accuracy:8.2%}  {TITLES[name]} ({result.widths[name]} features)")
     print(f"figures and confusion matrices are in {folder.path / 'probe.json'} and probe.png", flush=True)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,13 +12,13 @@ import numpy as np
 
 from hvd_ae.averaging.strategy import OfRanks, Strategy
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.data.sources import fingerprint
+from hvd_ae.data.load import fingerprint
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.consensus import broadcast_text, gather_texts, refused_on_all, run_on_all
 from hvd_ae.training.checkpointing.files import BadFile, read_json, read_vectors
 from hvd_ae.training.checkpointing.save import FORMAT, checkpoints, own_prefix, step_of, variables_of
 from hvd_ae.training.cursor import Cursor
-from hvd_ae.training.session import Session, broadcast_variables, updates_per_epoch
+from hvd_ae.training.session import Session, broadcast_variables
 
 T = TypeVar("T")
 _MOST = 100  # checkpoints that are looked at, and ranks that are named
@@ -32,7 +33,7 @@ class Resumed:
     ranks: int  # that wrote the checkpoint
     bad: Sequence[str] = ()  # a sentence about each newer checkpoint that could not be used
     unusable: Sequence[Path] = ()  # these
-    rows: Sequence[dict] = ()  # of metrics, that the checkpoint holds because they could not be written then
+    records: Sequence[dict] = ()  # of metrics, that the checkpoint holds because they could not be written then
 
 
 def restore_newest(session: Session, folder: Path) -> Resumed:
@@ -55,7 +56,10 @@ def restore_newest(session: Session, folder: Path) -> Resumed:
             unusable.append(path)
             continue
         _assign(session, read, shared, own)
-        return Resumed(read.cursor, read.ranks, bad, unusable, read.rows)
+        for callback in session.callbacks:
+            if callback.name in read.callbacks:
+                callback.restore(read.callbacks[callback.name])
+        return Resumed(read.cursor, read.ranks, bad, unusable, read.records)
     if bad:
         raise refused_on_all(f"no checkpoint in {folder} can be used ({'; '.join(bad)}), and nothing there was "
                              "touched: mend this, or begin anew with another --run-dir")
@@ -106,11 +110,12 @@ class _Checkpoint:
             raise BadFile(f"{path} cannot be seen")
         self._manifest = manifest = read_json(path / "manifest.json")
         if manifest.get("format") != FORMAT:
-            raise BadFile(f"{path} was written by another version of hvd_ae")
+            wrote = f"hvd_ae {manifest['version']}" if "version" in manifest else "an older hvd_ae"
+            raise BadFile(f"{path} was written by {wrote} in format {manifest.get('format')}, and this is hvd_ae "
+                          f"{version('hvd_ae')}, which reads format {FORMAT}: go on with the version that wrote it")
         self.ranks = manifest["ranks"]
         self.is_exact = self.ranks == self._world.size
-        self.rows = manifest.get("rows", [])
-        self.had_warm_up = manifest.get("had_warm_up", True)
+        self.records, self.had_schedule, self.callbacks = (manifest[name] for name in ("records", "had_schedule", "callbacks"))
         self._own_files = read_json(path / f"{own_prefix(self._world.rank)}json") if self._has_own and self.is_exact else {}
 
     @property
@@ -148,7 +153,7 @@ class _Checkpoint:
 
     def _check_same_model(self) -> None:
         now = variables_of(self._prepared)
-        was = self._manifest.get("variables", now)
+        was = self._manifest["variables"]
         difference = next((f"{name_now} has shape {tuple(shape_now)}, where {name_was} had {tuple(shape_was)}"
                            for (name_was, shape_was), (name_now, shape_now) in zip(was, now) if shape_was != shape_now), None)
         if difference is None and len(was) != len(now):
@@ -257,12 +262,11 @@ def _assign(session: Session, checkpoint: _Checkpoint, shared: dict, own: dict) 
         if value is not None and name in strategy.state:
             strategy.state[name].assign(value)
     if (shift := session.replica.schedule_shift) is not None and not (checkpoint.is_exact and checkpoint.has_same_steps
-                                                                   and checkpoint.had_warm_up):
+                                                                   and checkpoint.had_schedule):
         shift.assign(_updates_of_a_run_like_this(session, checkpoint.cursor) - session.replica.updates)
 
 
 def _updates_of_a_run_like_this(session: Session, cursor: Cursor) -> int:
     """How often these ranks with this batch would have called the optimizer up to the same part of an epoch."""
     train = session.source.train.count
-    updates = updates_per_epoch(session.settings, train, session.comm.world)
-    return round((cursor.epoch + cursor.epoch_samples / train) * updates)
+    return round((cursor.epoch + cursor.epoch_samples / train) * session.updates_per_epoch)

@@ -19,29 +19,27 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.sync_check import check_in_sync
-from hvd_ae.config import WAY_SETTINGS
-from hvd_ae.data.sources import fingerprint
+from hvd_ae.data.load import fingerprint
 from hvd_ae.errors import NotWritten
-from hvd_ae.runtime.consensus import written_together
+from hvd_ae.runtime.consensus import run_on_all
+from hvd_ae.settings.train import same_on_resume
 from hvd_ae.training.checkpointing.files import sync_folder, write_json, write_vectors
-from hvd_ae.training.cursor import Cursor
-from hvd_ae.training.session import Session
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from hvd_ae.training.session import Session
 
-# What must be as it was for a resumed run to be the same run, beside the data. Epochs, steps, learning rate, and the
-# number of ranks and their batch may change.
-SAME = ("model", "output_activation", "precision", "loss", "optimizer", "averaging", "partition", "concentration", "seed",
-        *sorted({name for settings in WAY_SETTINGS.values() for name in settings}))
+FORMAT = 3
 
 
-def save(session: Session, cursor: Cursor, folder: Path, keep: int, rows: Sequence[dict] = (),
+def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = (),
          check: Callable[[], None] = lambda: None) -> Path:
     """Write a checkpoint and delete all but the newest `keep` up to this step (every rank calls it); returns its path.
 
@@ -49,14 +47,14 @@ def save(session: Session, cursor: Cursor, folder: Path, keep: int, rows: Sequen
     proved first: what was the same on all ranks before, settling leaves as it was or moves alike.
 
     Args:
-        rows: of metrics, that the run folder has not got and that go with this checkpoint.
+        records: of metrics, that the run folder has not got and that go with this checkpoint.
         check: whether this job may write still; called by the root.
 
     Raises:
         OutOfStep: on every rank, and nothing is written.
         NotWritten: on every rank, where a file could not be written on any; older checkpoints are as they were.
     """
-    comm, world, strategy = session.comm, session.comm.world, session.strategy
+    comm, world, strategy, cursor = session.comm, session.comm.world, session.strategy, session.cursor
     exact: dict[str, tf.Tensor] = {}
     if cursor.step_in_epoch:
         before = {name: variable.read_value() for name, variable in strategy.state.items()}  # shares the memory until it changes
@@ -72,9 +70,10 @@ def save(session: Session, cursor: Cursor, folder: Path, keep: int, rows: Sequen
         "format": FORMAT, "ranks": world.size, "trainers": session.trainers.size, "batch_size": session.settings.batch_size,
         "of_ranks": bool(own) or cursor.step_in_epoch > 0,
         "position": dataclasses.asdict(dataclasses.replace(cursor, loss_sum=loss_sum)),
-        "settings": {name: getattr(session.settings, name) for name in SAME}, "variables": variables_of(session),
-        "data": session.settings.data, "data_fingerprint": fingerprint(session.source).tolist(), "rows": list(rows),
-        "had_warm_up": session.replica.schedule_shift is not None,
+        "settings": {name: getattr(session.settings, name) for name in same_on_resume()}, "variables": variables_of(session),
+        "data": session.settings.data, "data_fingerprint": fingerprint(session.source).tolist(), "records": list(records),
+        "had_schedule": session.replica.schedule_shift is not None, "version": version("hvd_ae"),
+        "callbacks": {callback.name: callback.state() for callback in session.callbacks if callback.name},
     }
 
     def written(write: Callable[[], object]) -> None:
@@ -87,13 +86,13 @@ def save(session: Session, cursor: Cursor, folder: Path, keep: int, rows: Sequen
     return final
 
 
-def variables_of(session: Session) -> list[list]:
+def variables_of(session: "Session") -> list[list]:
     """Name and shape of everything that the model holds; Keras counts names on within a process, so only shapes compare."""
     model = session.replica.flat.keras_model
     return [[variable.path, list(variable.shape)] for variable in (*model.trainable_variables, *model.non_trainable_variables)]
 
 
-def _written(session: Session, partial: Path, write: Callable[[], object], check: Callable[[], None]) -> None:
+def _written(session: "Session", partial: Path, write: Callable[[], object], check: Callable[[], None]) -> None:
     """Write on every rank; where any cannot, all know, and nothing is left of the attempt."""
 
     def attempt() -> None:
@@ -105,7 +104,7 @@ def _written(session: Session, partial: Path, write: Callable[[], object], check
                              "room, or another --run-dir, and go on from the last good checkpoint with --resume") from None
 
     try:
-        written_together(session.comm, attempt)
+        run_on_all(session.comm, attempt, NotWritten)
     except NotWritten:
         check()  # else it may be another job's attempt that lies there
         if session.comm.world.is_root:

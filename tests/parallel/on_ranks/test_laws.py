@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.averaging.sync_check import checksum
-from hvd_ae.config import WAY_SETTINGS, TrainSettings
 from hvd_ae.errors import OutOfSync, Refused
 from hvd_ae.runtime.consensus import same_on_all
+from hvd_ae.settings.averaging import STRATEGIES
+from hvd_ae.settings.train import TrainSettings, strategy_defaults
 from hvd_ae.training import execution as pace
 from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.checkpointing.save import save

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hvd_ae.data.samples import Samples
+from hvd_ae.inference import open_run
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -12,14 +14,12 @@ from hvd_ae.api import train
 from hvd_ae.commands.probe.classifiers import judge_fine_tuned, judge_linear
 from hvd_ae.commands.probe.features import mean_and_variance, principal_components, transformed
 from hvd_ae.commands.probe.probe import probe, probe_encoder, with_numbered_labels
-from hvd_ae.config import TrainSettings
-from hvd_ae.data.samples import Samples
-from hvd_ae.data.sources import Source, load
+from hvd_ae.data.load import Source, load
 from hvd_ae.errors import Refused
-from hvd_ae.inference import open_run
 from hvd_ae.models.build import build_model, find_encoder
 from hvd_ae.runtime.consensus import broadcast_text
 from hvd_ae.runtime.world import World
+from hvd_ae.settings.train import TrainSettings
 
 SETTINGS = TrainSettings(data="digits", epochs=2, batch_size=32, seed=1).resolved()
 DIGITS, CLASSES = with_numbered_labels(load("digits", World(), 0.1))

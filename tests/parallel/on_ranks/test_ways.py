@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from hvd_ae.averaging.compression import compressed_sum
-from hvd_ae.config import WAY_SETTINGS, TrainSettings
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Replica
+from hvd_ae.settings.averaging import STRATEGIES
+from hvd_ae.settings.train import TrainSettings, strategy_defaults
 from hvd_ae.training.session import prepare
 from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, train
 

@@ -1,7 +1,7 @@
 """Trains without a run folder, on the engine of the job or, for comparison, on one process by itself."""
 
 from hvd_ae.collectives.single import SingleCommunicator
-from hvd_ae.config import TrainSettings
+from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.loop import Loop
 from hvd_ae.training.session import prepare

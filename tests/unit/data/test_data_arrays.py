@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvd_ae.data.sources import load, load_all
+from hvd_ae.data.load import load, load_all
+from hvd_ae.data.source import LABELS, SAMPLES
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
@@ -13,7 +14,7 @@ ROWS = np.arange(40, dtype=np.float32).reshape(20, 2)
 
 
 def load_one(data, **given):
-    return load(str(data), given.pop("world", World()), given.pop("validation_split", 0.1), **given)
+    return load(str(data), given.pop("world", World()), given.pop("validation_split", None), **given)
 
 
 def saved(path, array, **given):
@@ -25,28 +26,29 @@ def test_npy_is_mapped_and_its_last_rows_validate(tmp_path):
     path = saved(tmp_path / "mine.npy", ROWS)
     np.save(tmp_path / "mine.labels.npy", np.arange(20, dtype=np.int8))
     source = load_one(path, validation_split=0.25)
-    assert isinstance(source.train.values, np.memmap)
-    assert not source.train.values.flags.writeable
-    assert np.array_equal(source.train.values, ROWS[:15])
-    assert np.array_equal(source.validation.values, ROWS[15:])
-    assert source.train.labels.tolist() == list(range(15))
-    assert source.validation.labels.tolist() == list(range(15, 20))
+    mapped = load_all(path).arrays[SAMPLES]
+    assert isinstance(mapped, np.memmap)
+    assert not mapped.flags.writeable
+    assert np.array_equal(source.train.read_all(SAMPLES), ROWS[:15])
+    assert np.array_equal(source.validation.read_all(SAMPLES), ROWS[15:])
+    assert source.train.read_all(LABELS).tolist() == list(range(15))
+    assert source.validation.read_all(LABELS).tolist() == list(range(15, 20))
 
 
 @pytest.mark.parametrize("array", [np.asfortranarray(ROWS), ROWS.astype(">f8"), ROWS.astype(np.uint8), ROWS > 3])
 def test_any_order_and_type_of_npy(tmp_path, array):
     source = load_one(saved(tmp_path / "a.npy", array))
-    assert np.array_equal(source.train.rows(np.array([5, 2])), array[[5, 2]])
+    assert np.array_equal(source.train.read(np.array([5, 2]), [SAMPLES])[SAMPLES], array[[5, 2]])
 
 
 def test_npz_as_keras_has_it(tmp_path):
     path = tmp_path / "mnist.npz"
     np.savez(path, x_train=ROWS, y_train=np.arange(20), x_test=ROWS[:4] + 1, y_test=np.arange(4), other=np.zeros(3))
     source = load_one(path)
-    assert np.array_equal(source.train.values, ROWS)
-    assert np.array_equal(source.validation.values, ROWS[:4] + 1)
-    assert source.train.labels.tolist() == list(range(20))
-    assert source.validation.labels.tolist() == list(range(4))
+    assert np.array_equal(source.train.read_all(SAMPLES), ROWS)
+    assert np.array_equal(source.validation.read_all(SAMPLES), ROWS[:4] + 1)
+    assert source.train.read_all(LABELS).tolist() == list(range(20))
+    assert source.validation.read_all(LABELS).tolist() == list(range(4))
 
 
 @pytest.mark.parametrize("names", [("x", "y"), ("x_train", "y_train"), ("anything", None)])
@@ -55,7 +57,7 @@ def test_npz_without_a_test_set_is_split(tmp_path, names):
     np.savez_compressed(tmp_path / "a.npz", **arrays)
     source = load_one(tmp_path / "a.npz")
     assert (source.train.count, source.validation.count) == (18, 2)
-    assert (source.train.labels is not None) == (names[1] is not None)
+    assert (LABELS in source.train.fields) == (names[1] is not None)
     assert load_all(str(tmp_path / "a.npz")).count == 20
 
 
@@ -84,7 +86,7 @@ REFUSED_NPY = {
     "one dimension": (lambda p: np.save(p, np.zeros(7)), r"has shape \(7,\): samples need"),
     "no rows": (lambda p: np.save(p, np.zeros((0, 4))), r"has shape \(0, 4\), which holds no samples"),
     "no features": (lambda p: np.save(p, np.zeros((4, 0))), r"has shape \(4, 0\), which holds no samples"),
-    "one row": (lambda p: np.save(p, np.zeros((1, 4))), "has 1 rows, which validation_split=0.1 cannot divide"),
+    "one row": (lambda p: np.save(p, np.zeros((1, 4))), "has 1 samples, which validation_split=0.1 cannot divide"),
     "missing": (lambda p: None, r"cannot be read \(No such file or directory\): check the path"),
     "a folder": (lambda p: p.mkdir(), r"cannot be read \(Is a directory\)"),
 }

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvd_ae.data.samples import check_rows
-from hvd_ae.data.sources import load
+from hvd_ae.data.checks import Range, check_some
+from hvd_ae.data.load import load
+from hvd_ae.data.source import SAMPLES
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
@@ -45,8 +46,8 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path, name):
     for _ in range(500):
         path.write_bytes(damaged(content, chance))
         try:
-            source = load(str(path), World(), 0.1)
-            check_rows(source.train, np.arange(source.train.count))
+            source = load(str(path), World())
+            check_some(source.train, np.arange(source.train.count), SAMPLES, Range())
         except Refused as refusal:
             refusals += 1
             assert str(path) in str(refusal) and "\n" not in str(refusal)
@@ -59,7 +60,7 @@ def test_a_header_with_an_impossible_shape_is_refused(tmp_path, shape):
     path = tmp_path / "a.npy"
     path.write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode() + ROWS.tobytes())
     with pytest.raises(Refused):
-        load(str(path), World(), 0.1)
+        load(str(path), World())
 
 
 class Bait:
@@ -93,5 +94,5 @@ def test_a_pickle_in_a_file_is_never_run(tmp_path, kind):
     trap.rmdir()  # it was there: the bait does what it says
     save_bait(kind, path, bait)
     with pytest.raises(Refused, match="holds Python objects, which are never unpickled"):
-        load(str(path), World(), 0.1)
+        load(str(path), World())
     assert not trap.exists()

@@ -13,7 +13,8 @@ import pytest
 
 from hvd_ae.data import download
 from hvd_ae.data.download import Published, cache_folder, ensure_downloaded, find_files, search_folders
-from hvd_ae.data.sources import load
+from hvd_ae.data.load import load
+from hvd_ae.data.source import LABELS, SAMPLES
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
@@ -75,10 +76,10 @@ def test_what_is_downloaded_is_found_and_not_downloaded_again(server):
     assert sorted(path.name for path in server.cache.iterdir()) == sorted(f"{name}.gz" for name in NAMES)
     ensure_downloaded("mnist", base_url=server.url)
     assert len(server.requests) == 4
-    source = load("mnist", World(), 0.1)
+    source = load("mnist", World())
     assert (source.train.count, source.validation.count) == (20, 5)
-    assert source.train.values[3].tolist() == [[12, 13], [14, 15]]
-    assert source.validation.labels.tolist() == [0, 1, 2, 3, 4]
+    assert source.train.read_all(SAMPLES)[3].tolist() == [[12, 13], [14, 15]]
+    assert source.validation.read_all(LABELS).tolist() == [0, 1, 2, 3, 4]
 
 
 def refusal(server, url=None):
@@ -107,7 +108,7 @@ def test_a_body_cut_short_is_refused_and_the_next_attempt_goes_on_from_there(ser
     server.requests.clear()
     ensure_downloaded("mnist", base_url=server.url)
     assert server.requests == [f"/{name}.gz" for name in NAMES[2:]]
-    assert load("mnist", World(), 0.1).validation.count == 5
+    assert load("mnist", World()).validation.count == 5
 
 
 def test_a_file_that_is_not_there_and_a_server_that_is_not_there_are_refused(server):
@@ -126,7 +127,7 @@ def test_files_of_another_data_set_are_refused(server, tmp_path, monkeypatch):
     ensure_downloaded("mnist", base_url=server.url)
     (server.cache / f"{NAMES[3]}.gz").write_bytes(gzip.compress(idx(np.arange(5) + 1)))
     with pytest.raises(Refused, match=f"content of .*{NAMES[3]}.gz has SHA-256 .* is published: fetch it anew"):
-        load("mnist", World(), 0.1)
+        load("mnist", World())
 
 
 @pytest.mark.parametrize("data", ["digits", "synthetic:4x4", "some/file.npy", "nonsense"])
@@ -151,7 +152,7 @@ def test_folders_are_searched_in_order_and_only_whole_sets_count(tmp_path):
 
 def test_nowhere_to_be_found_names_where_it_was_looked_for(server):
     with pytest.raises(Refused, match=f"'mnist' is in none of {server.cache}, .*HVD_AE_DATA"):
-        load("mnist", World(), 0.1)
+        load("mnist", World())
 
 
 @pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").exists(), reason="needs dataset-fashion-mnist")
@@ -160,7 +161,7 @@ def test_debians_fashion_mnist_is_the_published_one(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("HVD_AE_DATA", raising=False)
     ensure_downloaded("fashion-mnist", base_url="http://127.0.0.1:9/")
-    source = load("fashion-mnist", World(), 0.1)
-    assert source.train.values.shape == (60_000, 28, 28)
-    assert np.bincount(source.validation.labels).tolist() == [1000] * 10
-    assert source.train.values.mean() / 255 == pytest.approx(0.2860, abs=5e-5)  # as widely published
+    source = load("fashion-mnist", World())
+    assert source.train.read_all(SAMPLES).shape == (60_000, 28, 28)
+    assert np.bincount(source.validation.read_all(LABELS)).tolist() == [1000] * 10
+    assert source.train.read_all(SAMPLES).mean() / 255 == pytest.approx(0.2860, abs=5e-5)  # as widely published

@@ -6,12 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvd_ae.data.arrays import read_npy
-from hvd_ae.data.batches import plan_epoch
-from hvd_ae.data.samples import Samples, check_labels, check_rows
-from hvd_ae.data.sources import fingerprint, load
+from hvd_ae.data import npy
+from hvd_ae.data.arrays import from_arrays
+from hvd_ae.data.checks import Range, check_some, check_values
+from hvd_ae.data.epoch_plan import plan_epoch
+from hvd_ae.data.load import fingerprint, load
+from hvd_ae.data.source import SAMPLES, Field, WithField, check_labels
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
+
+ANY = Range()
+
+
+def read(source, indices, field=SAMPLES):
+    return source.read(np.array(indices, np.int64), [field])[field]
 
 
 @pytest.mark.parametrize("indices", [[3, 4, 5, 6], [5, 0, 9, 9], [2], [], [4, 3], [0, 2]])
@@ -21,9 +29,9 @@ from hvd_ae.runtime.world import World
 ])
 def test_rows_are_new_contiguous_and_in_order(indices, dtype, expected):
     values = np.arange(10 * 6).reshape(10, 3, 2).astype(dtype)
-    samples = Samples(values, None, "x")
-    rows = samples.rows(np.array(indices, np.int64))
-    assert rows.dtype == samples.row_dtype == expected
+    source = from_arrays("x", values)
+    rows = read(source, indices)
+    assert rows.dtype == source.fields[SAMPLES].dtype == expected
     assert rows.flags.c_contiguous
     assert type(rows) is np.ndarray
     assert rows.shape == (len(indices), 3, 2)
@@ -33,38 +41,70 @@ def test_rows_are_new_contiguous_and_in_order(indices, dtype, expected):
 
 
 def test_bytes_are_scaled_to_the_unit_interval_and_floats_are_not():
-    assert Samples(np.zeros((1, 1), np.uint8), None, "x").scale == 1 / 255
-    assert Samples(np.zeros((1, 1), np.uint16), None, "x").scale == 1.0
+    values = np.array([[0, 51, 255]], np.uint8)
+    np.testing.assert_allclose(Field.of_values(values).as_seen(values), [[0, 0.2, 1]], rtol=1e-7)
+    assert Field.of_values(np.zeros((1, 1), np.uint16)).scale == 1.0
 
 
-def test_check_rows_returns_the_extremes_of_these_rows_only():
-    values = np.array([[9.0, 9.0], [0.25, 0.5], [-1.0, 0.75], [99.0, -99.0]])
-    assert check_rows(Samples(values, None, "x"), np.array([2, 1])) == (-1.0, 0.75)
-    assert check_rows(Samples(np.array([[51, 102]], np.uint8), None, "x"), np.array([0])) == (0.2, 0.4)
-    assert check_rows(Samples(values, None, "x"), np.array([], np.int64)) == (np.inf, -np.inf)
+def test_a_field_that_is_added_goes_with_its_samples():
+    source = WithField(from_arrays("x", np.arange(6.0)[:, None]), "class", np.arange(6) * 10, Field.of_classes(np.arange(6)))
+    got = source.read(np.array([4, 1]), ["class", SAMPLES])
+    assert got["class"].tolist() == [40, 10] and got["class"].dtype == np.int64
+    assert got[SAMPLES].ravel().tolist() == [4.0, 1.0]
+    assert list(source.read(np.array([4]), ["class"])) == ["class"]
+
+
+def test_blocks_cover_all_samples():
+    starts = from_arrays("x", np.zeros((10, 3 << 20), np.float32)).block_starts  # 12 MB each: one a block
+    assert starts.tolist() == list(range(10))
+    assert from_arrays("x", np.zeros((10, 2))).block_starts.tolist() == [0]
+
+
+def test_values_outside_what_a_task_allows_are_refused_with_their_range():
+    source = from_arrays("x", np.array([[9.0, 9.0], [0.25, 0.5], [-1.0, 0.75], [99.0, -99.0]]))
+    unit = Range(0.0, 1.0, "but a sigmoid stays within 0 to 1: rescale the data")
+    with pytest.raises(Refused, match=r"^data='x' holds values from -1 to 0.75, but a sigmoid stays within 0 to 1: rescale"):
+        check_some(source, np.array([2, 1]), SAMPLES, unit)
+    check_some(source, np.array([1]), SAMPLES, unit)
+    check_some(source, np.array([], np.int64), SAMPLES, unit)
+    check_some(from_arrays("x", np.array([[0, 255]], np.uint8)), np.array([0]), SAMPLES, unit)
+    with pytest.raises(Refused, match="holds values from 0.2 to 0.4, but"):
+        check_some(from_arrays("x", np.array([[51, 102]], np.uint8)), np.array([0]), SAMPLES, Range(0.0, 0.3, "but"))
+
+
+def test_before_the_first_step_a_bounded_part_is_looked_at(monkeypatch):
+    monkeypatch.setattr("hvd_ae.data.checks._BYTES_LOOKED_AT", 4 * 8)  # four samples
+    values = np.zeros((10, 1))
+    values[7] = np.nan
+    source = from_arrays("x", values)
+    check_some(source, np.arange(10), SAMPLES, ANY)
+    with pytest.raises(Refused, match="holds nan in sample 7"):
+        check_some(source, np.array([1, 7, 2]), SAMPLES, ANY)
+    with pytest.raises(Refused, match="holds nan in sample 7"):  # as it comes
+        check_values(read(source, [3, 7]), np.array([3, 7]), source, SAMPLES, ANY)
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (1e300, "inf")])
-def test_what_is_not_finite_is_refused_with_its_row(value, word, monkeypatch):
-    monkeypatch.setattr("hvd_ae.data.samples._BYTES_A_PIECE", 4 * 3 * 8)  # four rows
+def test_what_is_not_finite_is_refused_with_its_sample(value, word, monkeypatch):
+    monkeypatch.setattr("hvd_ae.data.checks._BYTES_AT_A_TIME", 4 * 3 * 8)  # four samples
     for row in range(11):
         values = np.zeros((11, 3))
         values[row, 2] = value
-        samples = Samples(values, None, "mine.npy")
-        with pytest.raises(Refused, match=rf"'mine\.npy' holds {word} in row {row}: .*finite"):
-            check_rows(samples, np.random.default_rng(0).permutation(11))
-        check_rows(samples, np.delete(np.arange(11), row))
+        source = from_arrays("mine.npy", values)
+        with pytest.raises(Refused, match=rf"'mine\.npy' holds {word} in sample {row}: .*finite"):
+            check_some(source, np.random.default_rng(0).permutation(11), SAMPLES, ANY)
+        check_some(source, np.delete(np.arange(11), row), SAMPLES, ANY)
 
 
-def test_a_row_is_named_by_its_place_in_the_users_file(tmp_path):
+def test_a_sample_is_named_by_its_place_in_the_users_file(tmp_path):
     """Among some of the rows, and among validation rows, which are the file's last."""
     values = np.zeros((20, 3), np.float32)
     values[[6, 17], 1] = np.nan
     np.save(tmp_path / "mine.npy", values)
     source = load(str(tmp_path / "mine.npy"), World(), validation_split=0.25)
-    for samples, rows, named in ((source.train, [9, 6, 3], 6), (source.validation, [1, 2, 4], 17)):
-        with pytest.raises(Refused, match=f"holds nan in row {named}: "):
-            check_rows(samples, np.array(rows))
+    for part, rows, named in ((source.train, [9, 6, 3], 6), (source.validation, [1, 2, 4], 17)):
+        with pytest.raises(Refused, match=f"holds nan in sample {named}: "):
+            check_some(part, np.array(rows), SAMPLES, ANY)
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 1)])
@@ -99,21 +139,21 @@ def test_a_rank_reads_its_own_rows_of_a_file_and_no_others(tmp_path, monkeypatch
     assert resident_bytes(path) < 8 * row_bytes  # six rows, and the pages around them that Linux maps along
     indices = plan_epoch("shuffled", source.train.count, world, 16, 0, 0).indices
     with monkeypatch.context() as patch:
-        patch.setattr("hvd_ae.data.samples._let_go_of_pages", lambda values: None)
-        assert check_rows(source.train, indices) == (0.0, 0.0)
+        patch.setattr("hvd_ae.data.arrays._let_go_of_pages", lambda values: None)
+        check_some(source.train, indices, SAMPLES, ANY)
     own = len(indices) * row_bytes
     assert own <= resident_bytes(path) < 1.5 * own
-    source.train.rows(indices[:1])
+    read(source.train, indices[:1])
     assert resident_bytes(path) == 0, "what has been read is let go of"
 
 
 def test_scattered_rows_of_a_file_are_let_go_of_a_few_at_a_time(tmp_path, monkeypatch):
     """Else a call of 50 steps would map 2 MB for each of its thousands of rows: most of a file of some GB."""
     np.save(tmp_path / "data.npy", np.arange(12_000, dtype=np.float32).reshape(4000, 3))
-    samples = read_npy(tmp_path / "data.npy", "data")
+    source, _ = npy.read(tmp_path / "data.npy", "data")
     indices, pieces = np.random.default_rng(0).permutation(4000)[:1000], []
-    monkeypatch.setattr("hvd_ae.data.samples._let_go_of_pages", pieces.append)
-    np.testing.assert_array_equal(samples.rows(indices), indices[:, np.newaxis] * 3.0 + np.arange(3))
+    monkeypatch.setattr("hvd_ae.data.arrays._let_go_of_pages", pieces.append)
+    np.testing.assert_array_equal(read(source, indices), indices[:, np.newaxis] * 3.0 + np.arange(3))
     assert len(pieces) == 8  # 128 rows each
-    samples.rows(np.arange(1000))
+    read(source, np.arange(1000))
     assert len(pieces) == 9  # consecutive ones are mapped once anyway

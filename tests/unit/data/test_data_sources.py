@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvd_ae.data.samples import Samples
-from hvd_ae.data.sources import Source, fingerprint, load, load_all
+from hvd_ae.data.arrays import from_arrays
+from hvd_ae.data.load import fingerprint, load, load_all
+from hvd_ae.data.source import LABELS, SAMPLES, Splits
 from hvd_ae.data.synthetic import make_rows
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
@@ -19,7 +20,15 @@ ROWS = np.arange(40, dtype=np.float32).reshape(20, 2)
 
 
 def load_one(data, **given):
-    return load(str(data), given.pop("world", World()), given.pop("validation_split", 0.1), **given)
+    return load(str(data), given.pop("world", World()), given.pop("validation_split", None), **given)
+
+
+def values(source):
+    return source.read_all(SAMPLES)
+
+
+def labels(source):
+    return source.read_all(LABELS)
 
 
 def saved(path, array, **given):
@@ -30,15 +39,15 @@ def saved(path, array, **given):
 def test_digits():
     source = load_one("digits")
     assert (source.train.count, source.validation.count) == (1500, 297)
-    assert source.train.sample_shape == source.picture_shape == (8, 8)
-    assert source.train.row_dtype == np.float32
+    assert source.train.fields[SAMPLES].shape == (8, 8)
+    assert source.train.fields[SAMPLES].dtype == np.float32
     # together the samples of scikit-learn, each once
     from sklearn.datasets import load_digits
 
-    both = np.concatenate([source.train.values, source.validation.values]).reshape(-1, 64) * 16
+    both = np.concatenate([values(source.train), values(source.validation)]).reshape(-1, 64) * 16
     assert np.array_equal(np.unique(both, axis=0), np.unique(load_digits().data, axis=0))
-    assert np.array_equal(load_one("digits", seed=7).train.values, source.train.values)
-    assert np.bincount(np.concatenate([source.train.labels, source.validation.labels])).tolist() == [
+    assert np.array_equal(values(load_one("digits", seed=7).train), values(source.train))
+    assert np.bincount(np.concatenate([labels(source.train), labels(source.validation)])).tolist() == [
         178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # as scikit-learn's documentation has them
 
 
@@ -48,14 +57,14 @@ def test_digits():
 def test_synthetic_has_the_shape_that_is_asked_for(data, count, shape):
     source = load_one(data)
     assert (source.train.count, source.validation.count) == (count - max(1, count // 10), max(1, count // 10))
-    assert source.train.sample_shape == shape
-    for samples in (source.train, source.validation):
-        assert samples.values.dtype == np.float32
-        assert 0 <= samples.values.min() < samples.values.max() <= 1
-        assert set(samples.labels) <= set(range(10))
+    assert source.train.fields[SAMPLES].shape == shape
+    for part in (source.train, source.validation):
+        assert values(part).dtype == np.float32
+        assert 0 <= values(part).min() < values(part).max() <= 1
+        assert set(labels(part)) <= set(range(10))
 
 
-def test_synthetic_rows_depend_on_seed_and_position_alone():
+def test_synthetic_samples_depend_on_seed_and_position_alone():
     values, labels = make_rows(0, 3000, (50,), seed=1)
     for start, stop in ((0, 1500), (1000, 2500), (2100, 2101), (2048, 3000)):
         some, some_labels = make_rows(start, stop, (50,), seed=1)
@@ -81,42 +90,34 @@ def test_the_split_is_that_of_keras(tmp_path, rows, split):
 
 
 def test_an_idx_file_by_path_takes_the_labels_beside_it():
-    samples = load_all(str(MNIST / "t10k-images-idx3-ubyte.gz"))
-    assert samples.values.shape == (10_000, 28, 28)
-    assert samples.labels[:4].tolist() == [7, 2, 1, 0]
+    source = load_all(str(MNIST / "t10k-images-idx3-ubyte.gz"))
+    assert values(source).shape == (10_000, 28, 28)
+    assert labels(source)[:4].tolist() == [7, 2, 1, 0]
 
 
 def test_validation_data_of_their_own(tmp_path):
     train, validation = saved(tmp_path / "t.npy", ROWS), saved(tmp_path / "v.npy", ROWS[:3] + 0.5)
     source = load_one(train, validation_data=validation)
     assert (source.train.count, source.validation.count) == (20, 3)
-    assert np.array_equal(source.validation.values, ROWS[:3] + 0.5)
-
-
-@pytest.mark.parametrize(("shape", "picture"), [
-    ((784,), (28, 28)), ((8, 8), (8, 8)), ((32, 32, 3), (32, 32, 3)), ((28, 28, 1), (28, 28, 1)),
-    ((10,), None), ((1,), None), ((4, 4, 2), None), ((2, 2, 2, 2), None),
-])
-def test_which_samples_are_pictures(shape, picture):
-    samples = Samples(np.zeros((1, *shape)), None, "x")
-    assert Source(samples, samples).picture_shape == picture
+    assert np.array_equal(values(source.validation), ROWS[:3] + 0.5)
 
 
 def test_fingerprints_tell_different_data_apart():
     def print_of(values, labels=None):
-        samples = Samples(values, labels, "x")
-        return tuple(fingerprint(Source(samples, samples)))
+        source = from_arrays("x", values, labels)
+        return tuple(fingerprint(Splits(source, source)))
 
     odd_end = ROWS.copy()
     odd_end[-1, -1] = np.nan
     different = [
         print_of(ROWS), print_of(ROWS[:-1]), print_of(ROWS.reshape(10, 4)), print_of(ROWS.reshape(20, 2, 1)),
-        print_of(ROWS.astype(np.float64)), print_of(ROWS.astype(np.int32)), print_of(odd_end),
+        print_of(odd_end), print_of(ROWS.astype(np.uint8)),
         print_of(ROWS, np.zeros(20, np.int64)), print_of(ROWS, np.ones(20, np.int64)),
     ]
     assert len(set(different)) == len(different)
     assert len({len(one) for one in different}) == 1
-    assert print_of(odd_end) == print_of(odd_end.copy())  # NaN is for check_rows to refuse
+    assert print_of(odd_end) == print_of(odd_end.copy())  # NaN is for `checks` to refuse
+    assert print_of(ROWS) == print_of(ROWS.astype(np.float64)) == print_of(ROWS.astype(np.int32))  # what is read is the same
 
 
 def test_images_and_labels_of_different_count_are_refused(tmp_path):
@@ -150,12 +151,15 @@ def test_validation_data_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(Refused, match=rf"validation_data='{other}' has samples of shape \(4,\), .* of \(2,\)"):
         load_one(path, validation_data=other)
     for name in ("digits", "synthetic:20x2"):
-        with pytest.raises(Refused, match="has no effect"):
-            load_one(name, validation_data=path)
+        for given in ({"validation_data": path}, {"validation_split": 0.2}):
+            with pytest.raises(Refused, match="has no effect"):
+                load_one(name, **given)
+    with pytest.raises(Refused, match="validation_split=0.2 has no effect with validation_data="):
+        load_one(path, validation_data=path, validation_split=0.2)
 
 
 def test_nothing_heavy_is_imported():
     """`hvd-ae --help` stays fast, and NumPy files need neither scikit-learn nor a network library."""
-    code = ("import sys, hvd_ae.data.batches, hvd_ae.data.sources; "
+    code = ("import sys, hvd_ae.data.feed, hvd_ae.data.load; "
             "print([m for m in ('tensorflow', 'keras', 'sklearn', 'pooch', 'requests', 'mpi4py') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

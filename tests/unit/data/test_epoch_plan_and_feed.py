@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from hvd_ae.data.batches import plan_epoch, plan_evaluation, super_batches
+from hvd_ae.data.arrays import from_arrays
+from hvd_ae.data.epoch_plan import plan_epoch, plan_evaluation
+from hvd_ae.data.feed import super_batches
 from hvd_ae.data.partition import Segment, global_order
-from hvd_ae.data.samples import Samples
+from hvd_ae.data.source import SAMPLES
 from hvd_ae.runtime.world import World
 
 PARTITIONS = ("contiguous", "strided", "shuffled", "label-skew", "reshuffled")
@@ -62,7 +64,7 @@ def test_law_4_what_other_numbers_of_ranks_have_left_is_dealt_once(partition):
     """Two hundred epochs drawn by chance, each begun by some ranks, gone on by others, and ended by others again."""
     random = np.random.default_rng(5)
     for _ in range(200):
-        samples, taken, used, global_batch_sizes = int(random.integers(20, 120)), [], [], 0
+        samples, taken, used, global_rows = int(random.integers(20, 120)), [], [], 0
         while True:
             ranks, batch_size = int(random.integers(1, 7)), int(random.integers(1, 6))
             plans = [plan_epoch(partition, samples, World(rank, ranks), batch_size, 3, 2, np.arange(samples) % 3, 0.5, taken)
@@ -71,11 +73,11 @@ def test_law_4_what_other_numbers_of_ranks_have_left_is_dealt_once(partition):
             assert {len(plan.batch_sizes) for plan in plans} == {len(plans[0].batch_sizes)}
             assert np.array_equal(plans[0].global_batch_sizes, sum(plan.batch_sizes for plan in plans))
             used += [plan.indices[: plan.batch_sizes[:steps].sum()] for plan in plans]
-            global_batch_sizes += plans[0].global_batch_sizes[:steps].sum()
+            global_rows += plans[0].global_batch_sizes[:steps].sum()
             if steps == len(plans[0].batch_sizes):
                 break
             taken.append(Segment(ranks, batch_size, steps))
-        assert sorted(np.concatenate(used)) == list(range(samples)) and global_batch_sizes == samples
+        assert sorted(np.concatenate(used)) == list(range(samples)) and global_rows == samples
 
 
 def test_plans_of_large_worlds_are_cheap():
@@ -103,11 +105,11 @@ def test_laws_1_and_5_global_batches_do_not_depend_on_the_number_of_ranks(ranks,
     order = global_order(samples, 9, epoch)
     plans = plans_of_all_ranks("reshuffled", samples, ranks, global_batch // ranks, seed=9, epoch=epoch)
     for step in range(-(-samples // global_batch)):
-        run_on_all = []
+        together = []
         for plan in plans:
             first = plan.batch_sizes[:step].sum()
-            run_on_all += plan.indices[first : first + plan.batch_sizes[step]].tolist()
-        assert run_on_all == order[step * global_batch : (step + 1) * global_batch].tolist()
+            together += plan.indices[first : first + plan.batch_sizes[step]].tolist()
+        assert together == order[step * global_batch : (step + 1) * global_batch].tolist()
         sizes = [plan.batch_sizes[step] for plan in plans]
         assert max(sizes) - min(sizes) <= 1
 
@@ -129,38 +131,38 @@ def test_evaluation_sees_every_sample_once(samples, ranks):
 
 
 def numbered(count):
-    """Samples whose values are their row numbers."""
-    return Samples(np.arange(count, dtype=np.float32)[:, None], None, "numbered")
+    """Samples whose values are their own numbers."""
+    return from_arrays("numbered", np.arange(count, dtype=np.float32)[:, None])
 
 
 @pytest.mark.parametrize(("first_step", "ends"), [(0, [1, 4, 8]), (0, [8]), (3, [4, 7, 8]), (8, []), (2, [4])])
-def test_chunks_hold_the_rows_of_their_steps(first_step, ends):
+def test_super_batches_hold_the_samples_of_their_steps(first_step, ends):
     steps = [end - step for step, end in itertools.pairwise([first_step, *ends])]
     plan = plan_epoch("reshuffled", 30, World(1, 2), 2, 0, 0)
-    with super_batches(numbered(30), plan, first_step, ends) as feed:
+    with super_batches(numbered(30), [SAMPLES], plan, first_step, ends) as feed:
         got = list(feed)
-    assert [len(super_batch.batch_sizes) for super_batch in got] == steps
+    assert [len(each.batch_sizes) for each in got] == steps
     last_step = ends[-1] if ends else first_step
     first, last = plan.batch_sizes[:first_step].sum(), plan.batch_sizes[:last_step].sum()
-    rows = np.concatenate([np.zeros((0, 1)), *(super_batch.inputs for super_batch in got)]).ravel()
+    rows = np.concatenate([np.zeros((0, 1)), *(each.example[SAMPLES] for each in got)]).ravel()
     assert rows.tolist() == plan.indices[first:last].tolist()
-    for name in ("my_rows", "global_rows"):
-        counts = [n for super_batch in got for n in getattr(super_batch, name)]
+    for name in ("batch_sizes", "global_batch_sizes"):
+        counts = [n for each in got for n in getattr(each, name)]
         assert counts == getattr(plan, name)[first_step:last_step].tolist()
 
 
 @dataclass
 class Slow:
-    """Samples that remember when each chunk was read, and fail at one of them."""
+    """Samples that remember which thread read each super-batch, and fail at one of them."""
 
     fails_at: int = -1
     reads: list = field(default_factory=list)
 
-    def rows(self, indices):
+    def read(self, indices, fields):
         if len(self.reads) == self.fails_at:
             raise OSError("the disk is gone")
         self.reads.append(threading.current_thread().name)
-        return np.asarray(indices)
+        return {SAMPLES: np.asarray(indices)}
 
 
 def eventually(condition, seconds=5.0):
@@ -170,9 +172,9 @@ def eventually(condition, seconds=5.0):
     return condition()
 
 
-def test_one_chunk_is_read_ahead_and_no_more():
+def test_one_super_batch_is_read_ahead_and_no_more():
     samples, plan = Slow(), plan_epoch("contiguous", 10, World(), 1, 0, 0)
-    with super_batches(samples, plan, 0, range(1, 11)) as feed:
+    with super_batches(samples, [SAMPLES], plan, 0, range(1, 11)) as feed:
         next(feed)
         assert eventually(lambda: len(samples.reads) == 2)  # the second, while the first is in use
         time.sleep(0.05)
@@ -182,9 +184,9 @@ def test_one_chunk_is_read_ahead_and_no_more():
     assert threading.current_thread().name not in samples.reads
 
 
-def test_a_fault_in_the_thread_is_raised_where_its_chunk_is_asked_for():
+def test_a_fault_in_the_thread_is_raised_where_its_super_batch_is_asked_for():
     plan = plan_epoch("contiguous", 10, World(), 1, 0, 0)
-    with super_batches(Slow(fails_at=2), plan, 0, range(1, 11)) as feed:
+    with super_batches(Slow(fails_at=2), [SAMPLES], plan, 0, range(1, 11)) as feed:
         next(feed)
         next(feed)
         with pytest.raises(OSError, match="the disk is gone"):
@@ -197,7 +199,7 @@ def test_the_thread_ends_with_the_context(taken, fails):
     plan = plan_epoch("contiguous", 10, World(), 1, 0, 0)
     before = set(threading.enumerate())
     try:
-        with super_batches(Slow(), plan, 0, range(1, 11)) as feed:
+        with super_batches(Slow(), [SAMPLES], plan, 0, range(1, 11)) as feed:
             for _ in range(taken):
                 next(feed)
             if fails:

@@ -1,0 +1,59 @@
+"""What comes next: the samples of several steps, read one call into the graph ahead by a thread."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from hvd_ae.data.epoch_plan import EpochPlan
+from hvd_ae.data.source import Source
+
+Check = Callable[[dict[str, np.ndarray], np.ndarray], None]
+
+
+@dataclass(frozen=True)
+class SuperBatch:
+    """The batches of several steps."""
+
+    example: dict[str, np.ndarray]  # by field, (samples of all these steps, *shape)
+    batch_sizes: np.ndarray  # int32 (steps,): this rank's samples
+    global_batch_sizes: np.ndarray  # int32 (steps,): those of all ranks
+
+
+@contextmanager
+def super_batches(source: Source, fields: Sequence[str], plan: EpochPlan, first_step: int, ends: Sequence[int],
+                  check: Check | None = None) -> Iterator[Iterator[SuperBatch]]:
+    """The super-batches from `first_step` on, each ending before the next of the steps `ends`, read one ahead by a thread.
+
+    Two are in memory at a time. A fault in the thread is raised where its super-batch is asked for. The thread ends with
+    the context, however it is left.
+
+    Args:
+        check: called with what was read and the numbers of the samples, to refuse it.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
+        yield _read_ahead(reader, lambda step, end: _read(source, fields, plan, step, end, check), first_step, ends)
+
+
+def _read_ahead(reader: ThreadPoolExecutor, read: Callable[[int, int], SuperBatch], first_step: int,
+                ends: Sequence[int]) -> Iterator[SuperBatch]:
+    ahead = None
+    for step, end in pairwise([first_step, *ends]):
+        following = reader.submit(read, step, end)
+        if ahead is not None:
+            yield ahead.result()
+        ahead = following
+    if ahead is not None:
+        yield ahead.result()
+
+
+def _read(source: Source, fields: Sequence[str], plan: EpochPlan, step: int, end: int, check: Check | None) -> SuperBatch:
+    first = int(plan.batch_sizes[:step].sum())
+    mine = plan.indices[first : first + int(plan.batch_sizes[step:end].sum())]
+    example = source.read(mine, fields)
+    if check is not None:
+        check(example, mine)
+    return SuperBatch(example, plan.batch_sizes[step:end], plan.global_batch_sizes[step:end])

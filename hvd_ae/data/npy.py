@@ -1,0 +1,67 @@
+"""`.npy` files, memory-mapped so that a rank reads only its own samples. Never unpickled."""
+
+import math
+import tokenize
+from pathlib import Path
+
+import numpy as np
+
+from hvd_ae.data.arrays import from_arrays
+from hvd_ae.data.source import Source, check_labels, check_sample_kind
+from hvd_ae.errors import Refused
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def reads(path: Path) -> bool:
+    return path.suffix == ".npy"
+
+
+def files(path: Path) -> list[Path]:
+    """All that is read for this path, whether or not it is there."""
+    return [path, path.with_suffix(".labels.npy")]
+
+
+def read(path: Path, name: str) -> tuple[Source, None]:
+    """Samples of a `.npy` file, left in the file, with the labels of `NAME.labels.npy` where that lies beside it.
+
+    A file in Fortran order will do, but one of its samples is spread over the whole file.
+
+    Raises:
+        Refused: the file is missing or damaged, or does not hold samples.
+    """
+    shape, dtype, *place = _read_header(path, name)
+    check_sample_kind(shape, dtype, name)
+    values, beside = _mapped(path, name, shape, dtype, *place), path.with_suffix(".labels.npy")
+    return from_arrays(name, values, _read_labels(beside, len(values)) if beside.exists() else None), None
+
+
+def _read_labels(path: Path, count: int) -> np.ndarray:
+    shape, dtype, *place = _read_header(path, str(path))
+    if dtype.hasobject:
+        raise Refused(f"{str(path)!r} holds Python objects, which are never unpickled: save the labels as int64")
+    return check_labels(_mapped(path, str(path), shape, dtype, *place), count, str(path))
+
+
+def _read_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype, str, int]:
+    """Shape, dtype, order ("C" or "F") and the byte at which the values begin."""
+    try:
+        with open(path, "rb") as file:
+            shape, is_fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+            if min(shape, default=0) < 0:
+                raise ValueError
+            return shape, dtype, "F" if is_fortran else "C", file.tell()
+    except OSError as error:
+        raise Refused(f"data={name!r} cannot be read ({error.strerror}): check the path") from None
+    except (ValueError, KeyError, SyntaxError, tokenize.TokenError):
+        raise Refused(f"data={name!r} does not begin as a .npy file of plain numbers does: write it with "
+                      "numpy.save") from None
+
+
+def _mapped(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, order: str, offset: int) -> np.ndarray:
+    """The values, left in the file."""
+    size, needed = path.stat().st_size - offset, math.prod(shape) * dtype.itemsize
+    if size < needed:
+        raise Refused(f"data={name!r} is truncated: {size} bytes of values where its header, shape {shape} of {dtype}, "
+                      f"needs {needed}; copy or save it anew")
+    return np.memmap(path, dtype, "r", offset, shape, order) if needed else np.zeros(shape, dtype)

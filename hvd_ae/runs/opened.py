@@ -1,0 +1,91 @@
+"""A finished run, opened on ranks to be used: its settings, its model or encoder, and samples that fit it."""
+
+import tomllib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from hvd_ae.collectives.communicator import Communicator
+from hvd_ae.collectives.start import start
+from hvd_ae.data.checks import Range, check_some
+from hvd_ae.data.download import ensure_downloaded
+from hvd_ae.data.epoch_plan import plan_evaluation
+from hvd_ae.data.load import load_all
+from hvd_ae.data.source import SAMPLES, Source
+from hvd_ae.errors import Refused
+from hvd_ae.models.build import find_function
+from hvd_ae.runs.folder import RunFolder
+from hvd_ae.runtime.consensus import refused_on_all, run_on_all
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.training.session import load_on_all
+
+
+def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model, Communicator]:
+    """The settings of a run folder, and its `model` or its `encoder`, on every rank.
+
+    Raises:
+        Refused: on every rank, when there is no such run, or what is asked for is not in it or cannot be loaded.
+    """
+    settings = _read_settings(RunFolder(run))
+    comm = start(settings.collectives if settings.collectives != "single" else None, settings.threads)
+
+    def load_model() -> keras.Model:
+        if ":" in settings.model:
+            find_function(settings.model)  # registers the user's own layers
+        path = RunFolder(run).path / f"{part}.keras"
+        if part == "encoder" and not path.exists() and path.with_name("model.keras").exists():
+            raise Refused(f"{run} has no encoder.keras, since no layers lead from its model's input to a code: train a model "
+                          "made of layers, such as a keras.Sequential")
+        try:
+            return keras.saving.load_model(path, compile=False)
+        except (OSError, ValueError) as error:
+            raise Refused(f"{path} cannot be loaded ({str(error).splitlines()[0]}): did the run end?") from None
+        except TypeError as error:
+            why = str(error).split(". ")[0].strip().splitlines()[-1]
+            raise Refused(f"{path} cannot be loaded ({why}): a class of your own needs the decorator "
+                          "keras.saving.register_keras_serializable() and an __init__ that passes **kwargs on; give it "
+                          "these and train again") from None
+
+    return settings, run_on_all(comm, load_model), comm
+
+
+def _read_settings(folder: RunFolder) -> TrainSettings:
+    try:
+        table = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+        return TrainSettings(**table)
+    except OSError:
+        raise Refused(f"{folder.path} holds no config.toml: give the folder of a run, such as `hvd-ae train` names at its "
+                      "end") from None
+    except (TypeError, tomllib.TOMLDecodeError) as error:
+        raise Refused(f"{folder.config} cannot be read ({error}): was it written by another version?") from None
+
+
+def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, comm: Communicator) -> Source:
+    """All samples of a path, or the validation samples of a name, or, with None, those of the run; each rank has checked a share.
+
+    Raises:
+        Refused: on every rank, when they do not fit the model, or hold values that are not finite.
+    """
+    if data is None:
+        source = load_on_all(settings, comm).validation
+    else:
+        is_first_on_node = comm.world.local_rank == 0
+        run_on_all(comm, lambda: ensure_downloaded(data) if is_first_on_node else None)
+        source = run_on_all(comm, lambda: load_all(data))
+    # a model that is a class knows the shape it was built for only
+    expected = tuple(getattr(model, "input_shape", None) or model.get_build_config()["input_shape"])[1:]
+    given = source.fields[SAMPLES].shape
+    if given != expected:
+        raise refused_on_all(f"data={source.name!r} has samples of shape {given}, but the model takes {expected}: give data of "
+                             "that shape")
+    share = plan_evaluation(source.count, comm.world)
+    run_on_all(comm, lambda: check_some(source, share, SAMPLES, Range()))
+    return source
+
+
+def outputs_of(model: keras.Model, source: Source, share: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Inputs and outputs of the model, float32, batch by batch."""
+    for first in range(0, len(share), batch_size):
+        inputs = source.seen(share[first : first + batch_size])
+        yield inputs, np.asarray(model(inputs, training=False), np.float32)

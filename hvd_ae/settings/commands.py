@@ -1,0 +1,126 @@
+"""What the other commands can be told; what they share with `hvd-ae train` is the same field."""
+
+from dataclasses import dataclass
+
+from hvd_ae.errors import Refused
+from hvd_ae.settings.averaging import STRATEGIES
+from hvd_ae.settings.fields import check_bounds, setting, shared
+from hvd_ae.settings.train import Collectives, Loss, Partition, TrainSettings
+
+
+def _run(help: str = "The run folder."):
+    return setting(None, help, positional=True)
+
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Print the losses of a run's model as JSON: means over samples over all ranks."""
+
+    run: str = _run()
+    data: str | None = setting(None, "Samples to judge it by [the run's own validation samples].")
+    batch_size: int = setting(_BATCH, "Samples in one pass through the model, per rank.", at_least=1)
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """Pass samples through a run's model, each rank its share, and write what comes out as .npy."""
+
+    run: str = _run()
+    data: str = setting(None, "Samples: a name or a path, as `hvd-ae train --data` takes it.")
+    output: str = setting(None, "The .npy file to write, float32, sample i of the output being sample i of the data.")
+    batch_size: int = setting(_BATCH, "Samples in one pass through the model, per rank.", at_least=1)
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """Train every averaging strategy from the same start in one job; write records, a table and a picture."""
+
+    averaging: str = setting(
+        ",".join([*(name for name in STRATEGIES if name != "none"), "server:async"]),
+        "Strategies, with commas between them; one with variants may name one: server:async, gossip:exponential, "
+        "gradient:fp16, parameter:nesterov.")
+    sync_every: str = setting("16", "Periods H, with commas between them; each strategy that has one is trained with each of "
+                              "them.")
+    seeds: int = setting(1, "Trainings of each, from seeds 0, 1, ...; the spread over them is shown.", at_least=1)
+    data: str = shared(TrainSettings, "data")
+    partition: Partition = shared(TrainSettings, "partition")
+    concentration: float | None = shared(TrainSettings, "concentration")
+    model: str = shared(TrainSettings, "model")
+    batch_size: int = shared(TrainSettings, "batch_size")
+    epochs: int = shared(TrainSettings, "epochs")
+    steps: int | None = setting(None, "Stop after as many samples as this many steps of all ranks take.", at_least=1)
+    optimizer: str = shared(TrainSettings, "optimizer")
+    learning_rate: float = shared(TrainSettings, "learning_rate")
+    collectives: Collectives | None = shared(TrainSettings, "collectives")
+    run_dir: str = setting("runs/compare", "Where compare.jsonl, compare.md and compare.png go.")
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Classify by a run's codes, beside raw values and principal components: accuracy and confusion matrices."""
+
+    run: str = _run("The run folder; probe.json and probe.png are written into it.")
+    epochs: int = setting(10, "Passes over the training samples in which the encoder is fine-tuned.", at_least=1)
+    batch_size: int = shared(TrainSettings, "batch_size")
+    averaging: str = shared(TrainSettings, "averaging")
+    sync_every: int | None = shared(TrainSettings, "sync_every")
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """Measure a step and the collective here, and predict speed and efficiency on any number of ranks and nodes."""
+
+    data: str = shared(TrainSettings, "data")
+    model: str = shared(TrainSettings, "model")
+    batch_size: int = shared(TrainSettings, "batch_size")
+    loss: Loss = shared(TrainSettings, "loss")
+    optimizer: str = shared(TrainSettings, "optimizer")
+    collectives: Collectives | None = shared(TrainSettings, "collectives")
+    threads: int | None = shared(TrainSettings, "threads")
+    seed: int = shared(TrainSettings, "seed")
+    measured: str | None = setting(None, "A plan-measured.json to predict from, instead of measuring.")
+    run: str | None = setting(None, "A finished run's folder: its speed beside the prediction, and nothing else.")
+    averaging: str = setting("gradient,sharded,parameter", "Averaging strategies, with commas between them.")
+    sync_every: str = setting("4,16,64", "Periods H, with commas between them.")
+    ranks: str = setting("1,2,4,8,16,64,256,1024,4096,10000", "Numbers of ranks, with commas between them.")
+    ranks_per_node: int | None = setting(None, "Ranks of a node [those of a node here].", at_least=1)
+    link_latency: float | None = setting(None, "Seconds from node to node, instead of what was measured.", above=0, example=2e-6)
+    link_bandwidth: float | None = setting(None, "Bytes per second from node to node, instead of what was measured.", above=0,
+                                           example=12.5e9)
+    efficiency: float = setting(0.9, "What the advice aims at: speed of a rank over that of one rank alone.")
+    output: str = setting("plan", "Folder of plan-measured.json, plan.json and plan.png.")
+
+    def __post_init__(self):
+        check_bounds(self)
+        if not 0 < self.efficiency < 1:
+            raise Refused(f"efficiency={self.efficiency} must be between 0 and 1: try 0.9")
+
+
+@dataclass(frozen=True)
+class DoctorSettings:
+    """Look at what a job on these ranks will stand on: launcher, MPI, Horovod, cores, GPUs, network, files; in seconds."""
+
+    run_dir: str = setting("runs", "Where run folders will go.")
+    json: bool = setting(False, "Print a list of {level, check, seen, remedy} instead of lines.")
+    collectives: Collectives | None = setting(None, "horovod or mpi [horovod where it is installed].")
+    timeout: float = setting(60.0, "Seconds after which a check that does not end is a fault.", above=0, example=60)
+
+
+@dataclass(frozen=True)
+class VerifySettings:
+    """Prove on these ranks that they average right: one large batch, same bytes, exact resume. Keeps a report."""
+
+    averaging: str = setting("gradient,parameter", "Averaging strategies, with commas between them, or all.")
+    collectives: Collectives | None = setting(None, "horovod or mpi [horovod where it is installed].")
+    report: str = setting("verify.md", "The Markdown file to write, in a folder that all ranks see.")
+
+
+@dataclass(frozen=True)
+class InstallHorovodSettings:
+    """Build Horovod for exactly the TensorFlow and the MPI that are here, and check it with two ranks."""
+
+    gpu: bool = setting(False, "Build with NCCL for GPUs.")
+    mpi_home: str | None = setting(None, "Folder of another MPI than the one that came with this environment.")

@@ -1,0 +1,173 @@
+"""What `hvd-ae train` can be told, by the groups in which its help shows it."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from hvd_ae.errors import Refused
+from hvd_ae.settings.averaging import OUTER_DEFAULTS, STRATEGIES, AveragingSettings
+from hvd_ae.settings.fields import check_bounds, setting
+
+Partition = Literal["contiguous", "strided", "shuffled", "label-skew", "reshuffled"]
+Loss = Literal["mse", "bce"]
+Activation = Literal["sigmoid", "linear"]
+Scaling = Literal["none", "linear", "sqrt"]
+Collectives = Literal["horovod", "mpi", "single"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """data"""
+
+    data: str = setting("digits", "digits, mnist, fashion-mnist, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or an "
+                        "IDX file.")
+    validation_data: str | None = setting(None, "Path to validation samples; without it a path's last samples are taken.")
+    validation_split: float | None = setting(None, "Part of a path's samples kept for validation where the data bring none of "
+                                             "their own [0.1].", above=0, example=0.1)
+    partition: Partition = setting("reshuffled", "Which samples are a rank's own; reshuffled deals them anew every epoch.",
+                                   same_on_resume=True)
+    concentration: float | None = setting(None, "Dirichlet concentration of label-skew, smaller meaning more different ranks "
+                                          "[0.5].", above=0, example=0.5, same_on_resume=True)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """model"""
+
+    model: str = setting("deep", "shallow, stacked, deep, or package.module:function, called with the shape of one sample.",
+                         same_on_resume=True)
+    output_activation: Activation | None = setting(None, "Last activation of the built-in models; sigmoid needs data within 0 "
+                                                   "to 1 [sigmoid].", same_on_resume=True)
+    loss: Loss = setting("mse", "Squared error, or binary cross-entropy for data within 0 to 1; a mean over the features of a "
+                         "sample.", same_on_resume=True)
+    precision: Precision = setting("float32", "What layers compute in; parameters, losses, gradients and their sums are float32 "
+                                   "in any case.", same_on_resume=True)
+
+
+@dataclass(frozen=True)
+class OptimizationSettings:
+    """training"""
+
+    batch_size: int = setting(128, "Samples per rank and step.", at_least=1)
+    epochs: int = setting(10, "Passes over all training samples.", at_least=1)
+    steps: int | None = setting(None, "Stop after this many steps, even within an epoch.", at_least=1)
+    optimizer: str = setting("adam", "A Keras optimizer by its name: sgd, momentum, nesterov, adam, adamw, adamax, nadam, "
+                             "rmsprop, adagrad, adadelta, lion.", same_on_resume=True)
+    learning_rate: float = setting(0.001, "Before scaling (see --lr-scaling).", above=0, example=0.001)
+    lr_scaling: Scaling = setting("none", "Multiply the learning rate by the number of ranks, or by its square root.")
+    warmup_epochs: float = setting(0.0, "Epochs over which the learning rate rises from that of one rank to the full one.",
+                                   at_least=0)
+    seed: int = setting(0, "Of the first weights, the orders of samples, dropout and synthetic data; below 2**32.", at_least=0,
+                        at_most=2**32 - 1, example=0, same_on_resume=True)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """run"""
+
+    collectives: Collectives | None = setting(None, "Who moves the vectors [horovod where it is installed, else mpi; single for "
+                                              "one process].")
+    threads: int | None = setting(None, "Threads per rank [the cores this rank may use, shared fairly with the other ranks of "
+                                  "its node].", at_least=1)
+    run_dir: str | None = setting(None, "Where everything goes [runs/ and a name made of date, data, model and averaging].")
+    resume: bool = setting(False, "Go on from the newest good checkpoint in --run-dir; start from nothing where there is none.")
+    checkpoint_every: int = setting(1, "Epochs between checkpoints; 0 writes none but the last.", at_least=0)
+    keep_checkpoints: int = setting(2, "The newest so many; older ones are deleted.", at_least=1)
+    check_every: int = setting(100, "Steps between checks that ranks are in sync.", at_least=1)
+    stall_timeout: float = setting(600.0, "Seconds that a rank may wait for another before the job ends and says for which; 0 "
+                                   "waits for ever.", at_least=0)
+
+
+@dataclass(frozen=True)
+class TrainSettings(RunSettings, AveragingSettings, OptimizationSettings, ModelSettings, DataSettings):
+    """Train a model; start it alone, or with mpirun -np N, horovodrun -np N or srun."""
+
+    def resolved(self) -> "TrainSettings":
+        """These settings, checked, and with the defaults of the strategy, partition and model filled in.
+
+        Raises:
+            Refused: naming the value, the rule and the way out.
+        """
+        if self.averaging not in STRATEGIES:
+            raise Refused(f"averaging={self.averaging!r} is not known: use one of {', '.join(STRATEGIES)}")
+        check_bounds(self)
+        _refuse_other_strategies_settings(self)
+        _check_combinations(self)
+        return dataclasses.replace(self, **_defaults(self))
+
+
+def strategy_defaults(averaging: str) -> dict[str, object]:
+    """The settings that a strategy takes, and their defaults."""
+    return {field.name: field.metadata["strategy_default"] for field in dataclasses.fields(AveragingSettings)
+            if averaging in field.metadata["of"]}
+
+
+def same_on_resume() -> tuple[str, ...]:
+    """The settings that must be as they were for a resumed run to be the same run."""
+    return tuple(field.name for field in dataclasses.fields(TrainSettings) if field.metadata["same_on_resume"])
+
+
+def _refuse_other_strategies_settings(s: TrainSettings) -> None:
+    for field in dataclasses.fields(AveragingSettings):
+        value, takers = getattr(s, field.name), field.metadata["of"]
+        if takers and value is not None and s.averaging not in takers:
+            named = " or ".join(map(repr, takers))
+            raise Refused(f"{field.name}={value} has no effect with averaging={s.averaging!r}: drop it, or use "
+                          f"averaging={named}")
+
+
+def _check_combinations(s: TrainSettings) -> None:
+    """Settings that take the effect from one another."""
+    if s.validation_split is not None and not s.validation_split < 1:
+        raise Refused(f"validation_split={s.validation_split} must be between 0 and 1: 0.1 keeps a tenth of the samples")
+    if s.concentration is not None and s.partition != "label-skew":
+        raise Refused(f"concentration={s.concentration} has no effect with partition={s.partition!r}: drop it, or use "
+                      "partition='label-skew'")
+    if s.output_activation is not None and ":" in s.model:
+        raise Refused(f"output_activation={s.output_activation!r} has no effect with model={s.model!r}, which has an output of "
+                      "its own: drop it")
+    if s.resume and s.run_dir is None:
+        raise Refused("resume=True needs a folder to go on in: give --run-dir")
+    if (s.outer_optimizer or "none") == "none":
+        for name in ("outer_learning_rate", "outer_momentum"):
+            if getattr(s, name) is not None:
+                raise Refused(f"{name}={getattr(s, name)} has no effect with outer_optimizer='none': drop it, or use "
+                              "outer_optimizer='sgd' or 'nesterov'")
+    if (s.buckets or 1) > 1 and (s.accumulate or 1) > 1:
+        raise Refused(f"buckets={s.buckets} has no effect with accumulate={s.accumulate}, which averages after the backward "
+                      "pass: drop one of them")
+    if s.server == "async" and s.aggregate is not None:
+        raise Refused(f"aggregate={s.aggregate} has no effect with server='async', which applies each gradient as it "
+                      "comes: drop it, or use server='sync'")
+    if s.elastic_rate is not None and s.elastic_rate > 1:
+        raise Refused(f"elastic_rate={s.elastic_rate} must be at most 1: the centre would overshoot the ranks; try 0.9")
+    if s.averaging == "adaptive":
+        _check_period_bounds(s)
+
+
+def _check_period_bounds(s: TrainSettings) -> None:
+    lowest, highest = _period_bounds(s)
+    if lowest > highest:
+        raise Refused(f"min_sync_every={lowest} must not be above max_sync_every={highest}: lower it, or raise the other")
+    if s.sync_every is not None and not lowest <= s.sync_every <= highest:
+        raise Refused(f"sync_every={s.sync_every} must lie within min_sync_every={lowest} and max_sync_every={highest}: "
+                      "move it, or one of them")
+
+
+def _period_bounds(s: TrainSettings) -> tuple[int, int]:
+    defaults = strategy_defaults("adaptive")
+    return tuple(getattr(s, name) or defaults[name] for name in ("min_sync_every", "max_sync_every"))
+
+
+def _defaults(s: TrainSettings) -> dict[str, object]:
+    """What is None and depends on other settings."""
+    defaults = strategy_defaults(s.averaging) | OUTER_DEFAULTS.get(s.outer_optimizer or "none", {})
+    if s.averaging == "adaptive":
+        lowest, highest = _period_bounds(s)
+        defaults["sync_every"] = min(max(defaults["sync_every"], lowest), highest)
+    if s.partition == "label-skew":
+        defaults["concentration"] = 0.5
+    if ":" not in s.model:
+        defaults["output_activation"] = "sigmoid"
+    return {name: value for name, value in defaults.items() if getattr(s, name) is None}

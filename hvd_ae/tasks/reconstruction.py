@@ -1,0 +1,39 @@
+"""To give back the input through a narrow code: the autoencoder (Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647)."""
+
+from collections.abc import Mapping
+
+import keras
+
+from hvd_ae.data.checks import Range
+from hvd_ae.data.source import SAMPLES, Field
+from hvd_ae.models.build import build_model
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks.losses import LOSSES
+from hvd_ae.tasks.task import Example, Task
+
+
+class Reconstruction(Task):
+    """The autoencoder that the settings describe; inputs and targets are the samples."""
+
+    fields = (SAMPLES,)
+
+    def __init__(self, settings: TrainSettings):
+        self._settings = settings
+        self.loss = LOSSES[settings.loss]
+        self.metrics = {"val_mse": LOSSES["mse"]}
+
+    def build_model(self, spec: Mapping[str, Field]) -> keras.Model:
+        s = self._settings
+        return build_model(s.model, spec[SAMPLES].shape, s.output_activation, s.seed, s.precision)
+
+    def select(self, example: Example):
+        return example[SAMPLES], example[SAMPLES]
+
+    def allowed(self) -> Mapping[str, Range]:
+        """Within 0 to 1, where the loss or the last activation needs it."""
+        if self._settings.loss == "bce":
+            return {SAMPLES: Range(0.0, 1.0, "but loss='bce' is defined within 0 to 1: rescale the data, or use --loss mse")}
+        if self._settings.output_activation == "sigmoid":
+            return {SAMPLES: Range(0.0, 1.0, "but a sigmoid output stays within 0 to 1: rescale the data, or use "
+                                   "--output-activation linear")}
+        return {}
