@@ -23,6 +23,7 @@ from hvd_ae.training.position import Position
 from hvd_ae.training.preemption import answered, listening, stop_requested
 from hvd_ae.training.prepare import Prepared, prepare
 from hvd_ae.training.resume import Resumed, restore_newest
+from hvd_ae.training.saved import prove_saved
 from hvd_ae.world import World
 
 
@@ -170,6 +171,7 @@ def _finish(prepared: Prepared, position: Position, folder: RunFolder) -> dict:
             raise NotWritten(f"{failure}; the training itself is done: --resume writes what is missing") from None
 
     written_together(prepared.collectives, lambda: prepared.collectives.world.is_root and write())
+    prove_saved(prepared, folder.path / "model.keras")
     return json.loads(broadcast_text(prepared.collectives, as_json(summary)))
 
 
@@ -179,7 +181,7 @@ def _write_outcome(prepared: Prepared, position: Position, folder: RunFolder) ->
     rows = folder.read_metrics()
     parameters, buffers = prepared.way.result
     replica.release_slots()  # writing a model takes memory
-    model = replica.flat.write(parameters.numpy(), buffers.numpy())
+    model = replica.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in prepared.way.result_counters])
     encoder = save_models(model, folder.path)
     draw_pictures(model, encoder, prepared.source, rows, settings.loss, folder.path)
     summary = summarise(settings, prepared.collectives.world, replica.flat.layout.size, rows, checksum(parameters), position)

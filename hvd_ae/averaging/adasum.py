@@ -30,4 +30,4 @@ class Adasum(Way):
 
     @tf.function
     def settle(self) -> None:
-        self.average(self.replica.buffers)
+        self.settle_state()

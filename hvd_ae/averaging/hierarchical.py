@@ -1,5 +1,6 @@
 """Gradients among the ranks of a node at every step, parameters among nodes every H steps."""
 
+import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.parameter import Parameter
@@ -21,14 +22,18 @@ class Hierarchical(Parameter):
 
     The fast links inside a node carry a gradient every step; the slow ones between nodes carry the parameters every H
     steps, each rank of a node its own part of them. Slots are the same within a node; `slots` says what becomes of them
-    among nodes, as in `parameter`. `ranks_per_node` lets consecutive ranks of one machine stand for several nodes.
+    among nodes, as in `parameter`. Nodes are those that MPI reports, in whatever order ranks were placed on them;
+    `ranks_per_node` lets consecutive ranks of one machine stand for several.
     """
 
     def __init__(self, replica, collectives, settings, steps_per_epoch):
         super().__init__(replica, collectives, settings, steps_per_epoch)
-        nodes, each = nodes_of(settings, collectives.world)
-        self.inside = collectives.split([list(range(n * each, (n + 1) * each)) for n in range(nodes)])
-        self.across = collectives.split([list(range(local, nodes * each, each)) for local in range(each)])
+        _, each = nodes_of(settings, collectives.world)
+        mine = collectives.world.node if settings.ranks_per_node is None else collectives.world.rank // each
+        node_of = collectives.all_gather(np.array([mine], np.int64)).numpy().tolist()
+        inside = [[rank for rank in range(len(node_of)) if node_of[rank] == node] for node in sorted(set(node_of))]
+        self.inside = collectives.split(inside)
+        self.across = collectives.split([sorted(group) for group in zip(*inside, strict=True)])
 
     @classmethod
     def check(cls, settings: TrainSettings, world: World, engine: str) -> None:

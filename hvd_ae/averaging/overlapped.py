@@ -47,7 +47,8 @@ class Overlapped(Periodic):
         weight, trained = self._weight_of_period()
         if trained:
             self.replica.vector.assign(self.collectives.sum(weight * self.replica.vector))
-        self.average(self.replica.buffers)
+            self.replica.constrain(self.replica.vector)
+        self.settle_state()
         self.rows_sent.assign([0, 0])
         self.steps_since.assign(0)
 
@@ -57,6 +58,7 @@ class Overlapped(Periodic):
             average = tf.ensure_shape(tf.numpy_function(self.background.end, [], tf.float32), self.sent.shape)
             self.add_drift(self.sent, average)
             self.replica.vector.assign(average + (self.replica.vector - self.sent))
+            self.replica.constrain(self.replica.vector)
             self.under_way.assign(False)
 
     def _send(self) -> None:

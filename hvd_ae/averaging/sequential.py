@@ -50,3 +50,4 @@ class Sequential(Periodic):
             tf.numpy_function(lambda mean: self.messages.send(mean, rank + 1) or np.int32(0), [self.kept], tf.int32)
         self.replica.vector.assign(self.collectives.broadcast(tf.convert_to_tensor(self.kept), size - 1))
         self.add_drift(trained, self.replica.vector)
+        self.replica.constrain(self.replica.vector)

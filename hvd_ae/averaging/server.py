@@ -37,6 +37,7 @@ class Server(Way):
 
     own = ("seed_", "slot_", "count_")
     period = None
+    first_trainer = 1
 
     def __init__(self, replica, collectives, settings, steps_per_epoch):
         super().__init__(replica, collectives, settings, steps_per_epoch)
@@ -99,7 +100,7 @@ class Server(Way):
     @tf.function
     def _take_over(self) -> None:
         self.replica.vector.assign(self.collectives.broadcast(tf.convert_to_tensor(self.replica.vector), _SERVER))
-        self.average(self.replica.buffers)
+        self.settle_state()
 
     def measurements(self) -> dict:
         return self.exchange.measurements()
@@ -178,7 +179,9 @@ class _Synchronous:
         self._messages.send(np.append(self._replica.vector.numpy(), version), worker, _PARAMETERS)
 
     def measurements(self) -> dict:
-        return {"gradients_applied": self._applied, "gradients_dropped": self._dropped}
+        applied, dropped = self._applied, self._dropped
+        self._applied = self._dropped = 0
+        return {"gradients_applied": applied, "gradients_dropped": dropped}
 
     def close(self) -> None:
         pass

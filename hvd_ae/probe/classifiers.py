@@ -118,7 +118,7 @@ def confusion_matrix(prepared: Prepared, classes: int) -> np.ndarray:
     @tf.function(input_signature=[tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)])
     def say(inputs):
         values = tf.cast(inputs, tf.float32) * tf.constant(samples.scale, tf.float32)
-        return tf.argmax(way.replica.flat.outputs(*way.result, way.replica.counters, values), axis=-1)
+        return tf.argmax(way.replica.flat.outputs(*way.result, way.result_counters, values), axis=-1)
 
     share, batch = plan_evaluation(samples.count, collectives.world), prepared.settings.batch_size
     counts = np.zeros((classes, classes), np.int64)

@@ -63,7 +63,7 @@ class Loop:
             yield from self._epoch(clock)
             if self.stopped:
                 return
-            clock.timed_end(self._p.way.settle)
+            self._p.way.after_settling(self.position.step, clock.timed_end(self._p.way.settle))
             traffic = self._p.collectives.traffic - before
             in_sync = prove(self._p.way, self.position.step)
             report = reduce_report(self._p, self.position, clock, traffic, self._evaluator.means(), in_sync)

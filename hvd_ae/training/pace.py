@@ -47,10 +47,11 @@ class Clock:
                 self.warm_samples += int(chunk.global_rows.sum())
             self._warm = True
 
-    def timed_end(self, settle: Callable[[], None]) -> None:
-        """What ends the epoch's training; traced in the first epoch."""
+    def timed_end(self, settle: Callable[[], None]) -> float:
+        """What ends the epoch's training, traced in the first epoch; its seconds."""
         started = time.perf_counter()
         settle()
         elapsed = time.perf_counter() - started
         self.seconds += elapsed
         self.warm_seconds += elapsed * self._warm_at_end
+        return elapsed

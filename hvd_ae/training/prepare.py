@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging import WAYS
-from hvd_ae.averaging.way import Way
+from hvd_ae.averaging.way import Way, of_rank
 from hvd_ae.collectives.agree import refused_by_all, same_on_all, together
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.config import TrainSettings
@@ -77,7 +77,7 @@ def prepare(settings: TrainSettings, collectives: Engine, source: Source | None 
     kind = WAYS[settings.averaging]
     together(collectives, lambda: kind.check(settings, collectives.world, collectives.name))
     replica = together(collectives, lambda: _build_replica(settings, source, task, collectives))
-    take_from_root([replica.vector, replica.buffers], collectives)  # a model may have drawn without a seed
+    take_from_root([replica.vector, replica.buffers, *replica.states], collectives)  # a model may have drawn without a seed
     steps = steps_per_epoch(source.train.count, settings.batch_size, trainers(settings, collectives.world).size)
     prepared = Prepared(settings, collectives, source, task, replica, kind(replica, collectives, settings, steps))
     together(collectives, lambda: _check_values(prepared))
@@ -89,7 +89,7 @@ def take_from_root(variables: Sequence[tf.Variable], collectives: Engine) -> Non
 
     @tf.function  # outside a graph it would need memory for two more copies
     def take(variable):
-        variable.assign(tf.reshape(collectives.broadcast(tf.reshape(variable, [-1])), variable.shape))
+        variable.assign(of_rank(0, variable, collectives))
 
     for variable in variables:
         if variable.shape.num_elements():
