@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvd_ae.averaging.closing import closing
 from hvd_ae.averaging.proof import checksum
 from hvd_ae.collectives.agree import broadcast_text, together
 from hvd_ae.collectives.engine import Engine
@@ -58,13 +59,13 @@ def train(settings: TrainSettings, collectives: Engine | None = None) -> Result:
 def _train(settings: TrainSettings, collectives: Engine, folder: RunFolder) -> Result:
     world = collectives.world
     prepared = prepare(settings, collectives)
-    together(collectives, lambda: folder.create(settings) if world.is_root else None)
-    position = _resume(prepared, folder) if settings.resume else Position()
-    if world.is_root:
-        folder.keep_metrics_until(position.step)
-        announce(prepared)
-    position = _run(prepared, position, folder)
-    prepared.way.close()
+    with closing(prepared.way):
+        together(collectives, lambda: folder.create(settings) if world.is_root else None)
+        position = _resume(prepared, folder) if settings.resume else Position()
+        if world.is_root:
+            folder.keep_metrics_until(position.step)
+            announce(prepared)
+        position = _run(prepared, position, folder)
     return Result(world, folder.path, _finish(prepared, position, folder))
 
 
@@ -122,18 +123,19 @@ def _finish(prepared: Prepared, position: Position, folder: RunFolder) -> dict:
     """Models, pictures and the summary, written by the root; the summary on every rank."""
     summary_text = ""
     if prepared.collectives.world.is_root:
-        replica, settings = prepared.replica, prepared.settings
-        rows = folder.read_metrics()
-        parameters, buffers = prepared.way.result
-        replica.release_slots()  # writing a model takes memory
-        model = replica.flat.write(parameters.numpy(), buffers.numpy())
-        encoder = save_models(model, folder.path)
-        draw_pictures(model, encoder, prepared.source, rows, settings.loss, folder.path)
-        summary = summarise(settings, prepared.collectives.world, replica.flat.layout.size, rows,
-                            checksum(parameters), position)
-        folder.write_summary(summary)
-        summary_text = as_json(summary)
-        print(f"model, pictures and figures are in {folder.path}", flush=True)
+        with prepared.collectives.busy("writing the models and pictures"):
+            replica, settings = prepared.replica, prepared.settings
+            rows = folder.read_metrics()
+            parameters, buffers = prepared.way.result
+            replica.release_slots()  # writing a model takes memory
+            model = replica.flat.write(parameters.numpy(), buffers.numpy())
+            encoder = save_models(model, folder.path)
+            draw_pictures(model, encoder, prepared.source, rows, settings.loss, folder.path)
+            summary = summarise(settings, prepared.collectives.world, replica.flat.layout.size, rows,
+                                checksum(parameters), position)
+            folder.write_summary(summary)
+            summary_text = as_json(summary)
+            print(f"model, pictures and figures are in {folder.path}", flush=True)
     return json.loads(broadcast_text(prepared.collectives, summary_text))
 
 

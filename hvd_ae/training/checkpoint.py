@@ -72,7 +72,8 @@ def _written(prepared: Prepared, partial: Path, write) -> None:
     """Write on every rank; where any cannot, all know, and nothing is left of the attempt."""
     fault = None
     try:
-        write()
+        with prepared.collectives.busy("writing a checkpoint"):
+            write()
     except OSError as error:
         fault = f"{error.filename or partial} cannot be written ({error.strerror})"
     fault = first_of(prepared.collectives, fault)
