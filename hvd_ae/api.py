@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvd_ae.averaging.closing import closing
 from hvd_ae.averaging.proof import checksum
 from hvd_ae.collectives.agree import broadcast_text, together, written_together
 from hvd_ae.collectives.engine import Engine
@@ -79,14 +80,14 @@ def _folder(settings: TrainSettings, collectives: Engine) -> Iterator[RunFolder]
 def _train(settings: TrainSettings, collectives: Engine, folder: RunFolder) -> Result:
     world = collectives.world
     prepared = prepare(settings, collectives)
-    resumed = restore_newest(prepared, folder.checkpoints) if settings.resume else Resumed(Position(), world.size)
-    written_together(collectives, lambda: world.is_root and _begin(settings, resumed, folder))
-    if world.is_root:
-        if settings.resume:
-            print(_where(resumed, world), flush=True)
-        announce(prepared)
-    position = _run(prepared, resumed.position, folder)
-    prepared.way.close()
+    with closing(prepared.way):
+        resumed = restore_newest(prepared, folder.checkpoints) if settings.resume else Resumed(Position(), world.size)
+        written_together(collectives, lambda: world.is_root and _begin(settings, resumed, folder))
+        if world.is_root:
+            if settings.resume:
+                print(_where(resumed, world), flush=True)
+            announce(prepared)
+        position = _run(prepared, resumed.position, folder)
     return Result(world, folder.path, _finish(prepared, position, folder))
 
 
@@ -166,7 +167,8 @@ def _finish(prepared: Prepared, position: Position, folder: RunFolder) -> dict:
 
     def write() -> None:
         try:
-            summary.update(_write_outcome(prepared, position, folder))
+            with prepared.collectives.busy("writing the models and pictures"):
+                summary.update(_write_outcome(prepared, position, folder))
         except NotWritten as failure:
             raise NotWritten(f"{failure}; the training itself is done: --resume writes what is missing") from None
 

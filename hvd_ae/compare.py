@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from hvd_ae.averaging import WAYS
+from hvd_ae.averaging.closing import closing
 from hvd_ae.collectives.agree import together
 from hvd_ae.collectives.engine import Engine
 from hvd_ae.collectives.start import start
@@ -91,8 +92,8 @@ def _train(run: TrainSettings, collectives: Engine, source: Source, steps: int |
         run = dataclasses.replace(run, epochs=10**6, steps=math.ceil(steps * world.size / trainers(run, world).size))
     try:
         prepared = prepare(run, collectives, source)
-        reports = [progress.report for progress in Loop(prepared, Position()).run() if progress.report]
-        prepared.way.close()
+        with closing(prepared.way):
+            reports = [progress.report for progress in Loop(prepared, Position()).run() if progress.report]
     except (Refused, OutOfStep) as error:
         if not error.agreed:
             raise

@@ -28,7 +28,7 @@ def compressed_sum(collectives: Engine, vector: tf.Tensor, compression: str) -> 
     received = collectives.all_to_all(_as_bits(tf.cast(padded, dtype)))
     parts = tf.cast(tf.reshape(tf.bitcast(received, dtype), [size, -1]), tf.float32)
     mine = tf.reduce_sum(parts, axis=0)
-    total = tf.bitcast(collectives.all_gather(_as_bits(tf.cast(mine, dtype))), dtype)
+    total = tf.bitcast(collectives.all_gather(_as_bits(tf.cast(mine, dtype)), padded.shape[0]), dtype)
     return tf.ensure_shape(tf.cast(total[: vector.shape[0]], tf.float32) / scale, vector.shape)
 
 

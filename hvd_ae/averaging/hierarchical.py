@@ -35,6 +35,10 @@ class Hierarchical(Parameter):
         self.inside = collectives.split(inside)
         self.across = collectives.split([sorted(group) for group in zip(*inside, strict=True)])
 
+    def close(self) -> None:
+        self.inside.free()
+        self.across.free()
+
     @classmethod
     def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
         nodes, each = nodes_of(settings, world)
@@ -59,5 +63,5 @@ class Hierarchical(Parameter):
                 sizes = part_sizes(vector.shape[0], self.inside.world.size)
                 first, count = sum(sizes[: self.inside.world.rank]), sizes[self.inside.world.rank]
                 part = self.across.sum(weight * vector[first : first + count])
-                vector.assign(tf.ensure_shape(self.inside.all_gather(part), vector.shape))
+                vector.assign(tf.ensure_shape(self.inside.all_gather(part, vector.shape[0]), vector.shape))
             self.average(self.replica.buffers)

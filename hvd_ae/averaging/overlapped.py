@@ -37,6 +37,9 @@ class Overlapped(Periodic):
         if bool(self.under_way) and not self.background.under_way:
             self.background.begin((self.sent_weight * self.sent).numpy())
 
+    def close(self) -> None:
+        self.collectives.free_beside(self.background)
+
     def synchronise(self) -> None:
         self._take_over()
         self._send()

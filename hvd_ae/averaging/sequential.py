@@ -24,6 +24,10 @@ class Sequential(Periodic):
         self.kept = tf.Variable(tf.zeros_like(replica.vector), name="kept", trainable=False)
         self.messages = collectives.messages() if collectives.world.size > 1 else None
 
+    def close(self) -> None:
+        if self.messages:
+            self.collectives.free_beside(self.messages)
+
     def step_within_period(self, batch: Batch) -> tf.Tensor:
         if self.steps_since == 0:
             self._wait_for_my_turn()

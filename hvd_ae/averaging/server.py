@@ -106,7 +106,7 @@ class Server(Way):
         return self.exchange.measurements()
 
     def close(self) -> None:
-        self.exchange.close()
+        self.collectives.free_beside(self.exchange.beside)
 
 
 class _Synchronous:
@@ -114,7 +114,7 @@ class _Synchronous:
 
     def __init__(self, replica: Replica, collectives: Engine, workers: int, aggregate: int):
         self._replica, self._workers, self._aggregate = replica, workers, aggregate
-        self._messages = collectives.messages()
+        self.beside = self._messages = collectives.messages()
         self.version = 0  # of the parameters that this rank has
         self._parameters: np.ndarray | None = None  # of a worker: what the server answered last
         self._applied = self._dropped = 0
@@ -183,16 +183,13 @@ class _Synchronous:
         self._applied = self._dropped = 0
         return {"gradients_applied": applied, "gradients_dropped": dropped}
 
-    def close(self) -> None:
-        pass
-
 
 class _Asynchronous:
     """The exchange of "async": a window of one-sided MPI."""
 
     def __init__(self, replica: Replica, collectives: Engine, workers: int, aggregate: int):
         self._replica, self._workers = replica, workers
-        self._window = collectives.parameter_window(replica.vector.shape[0])
+        self.beside = self._window = collectives.parameter_window(replica.vector.shape[0])
         self.version = 0  # of the parameters that this rank has
         self._staleness: list[int] = []
 
@@ -227,6 +224,3 @@ class _Asynchronous:
             "staleness_mean": float(np.mean(staleness)) if staleness else None,
             "staleness_max": max(staleness, default=None),
         }
-
-    def close(self) -> None:
-        self._window.free()

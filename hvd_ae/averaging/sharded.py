@@ -46,7 +46,7 @@ class Sharded(Gradient):
         if self.clip_norm is not None:
             square = self.collectives.sum(tf.reduce_sum(tf.square(mine))[tf.newaxis])[0]
         self.replica.update(self.clipped(mine, square))
-        whole = self.collectives.all_gather(tf.convert_to_tensor(self.replica.trained.value))
+        whole = self.collectives.all_gather(tf.convert_to_tensor(self.replica.trained.value), self.replica.vector.shape[0])
         self.replica.vector.assign(tf.ensure_shape(whole, self.replica.vector.shape))
         if self.replica.flat.is_constrained:  # of whole layers, in which a part may begin and end
             self.replica.constrain(self.replica.vector)

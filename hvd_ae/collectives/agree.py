@@ -22,7 +22,8 @@ def together(collectives: Engine, attempt: Callable[[], T]) -> T:
     """
     result, message = None, None
     try:
-        result = attempt()
+        with collectives.busy("preparing its part"):  # a slow disk or download is no stall
+            result = attempt()
     except Refused as refusal:
         message = str(refusal)
     message = first_of(collectives, message)
@@ -68,15 +69,6 @@ def broadcast_text(collectives: Engine, text: str, root: int = 0) -> str:
     encoded = text.encode()[:_TEXT_BYTES]
     padded = np.frombuffer(encoded.ljust(_TEXT_BYTES, b"\0"), np.uint8)
     return bytes(collectives.broadcast(padded, root).numpy()).rstrip(b"\0").decode(errors="ignore")
-
-
-def gather_texts(collectives: Engine, text: str) -> list[str]:
-    """The texts of all ranks, in rank order, on every rank."""
-    encoded = np.frombuffer(text.encode(), np.uint8)
-    lengths = collectives.all_gather(np.array([len(encoded)], np.int64)).numpy()
-    together_ = bytes(collectives.all_gather(encoded).numpy())
-    ends = np.cumsum(lengths)
-    return [together_[end - length : end].decode() for end, length in zip(ends, lengths)]
 
 
 def same_on_all(collectives: Engine, values: np.ndarray) -> bool:

@@ -99,7 +99,8 @@ def _written(prepared: Prepared, partial: Path, write: Callable[[], object], che
     def attempt() -> None:
         check()
         try:
-            write()
+            with prepared.collectives.busy("writing a checkpoint"):
+                write()
         except OSError as error:
             raise NotWritten(f"no checkpoint: {error.filename or partial} cannot be written ({error.strerror or error}); make "
                              "room, or another --run-dir, and go on from the last good checkpoint with --resume") from None
