@@ -22,8 +22,8 @@ DAMAGES = ("bit", "byte", "cut", "grown", "empty", "gone", "swapped", "zeros")
 
 
 def damage(random_: random.Random, folder) -> str:
-    """Something happens to one file of a checkpoint, or to two."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Something happens to one file of a folder, or to two; a lock that cannot be read is another's, and takes long."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
     path, kind = random_.choice(files), random_.choice(DAMAGES)
     content = bytearray(path.read_bytes())
     if kind in ("bit", "byte") and content:
