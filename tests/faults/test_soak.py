@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_damage import damage
+from tests.damage import damage
 from tests.launch import HVD_AE, mpirun, ranks_of, started, status_of, succeeded, wait_until
 
 ROUNDS = int(os.environ.get("HVD_AE_KILLS", "3"))
@@ -151,7 +151,7 @@ class Soaked:
         self.tell("a second job was refused", second_jobs=1)
 
     def has_gone_on_rightly(self, said: str, usable: list[int], touched: list[int], kept: dict[int, dict]) -> None:
-        """From the newest checkpoint that is as it was, or from a newer one that damage did no harm; with the rows up to it."""
+        """From the newest checkpoint that is as it was, or from a newer one that damage did no harm; with its rows."""
         if not (found := re.search(r"going on from step (\d+)", said)):
             return  # killed before that
         step = int(found[1])
