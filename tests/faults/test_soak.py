@@ -64,7 +64,9 @@ class Soaked:
 
     def __init__(self, place: Path, seeded: random.Random):
         self.folder, self.place, self.seeded = place / "run", place, seeded
-        self.number, self.story, self.harmed = 0, [], set()  # the epochs whose rows of metrics were damaged
+        self.number, self.story = 0, []
+        self.harmed = set()  # the epochs whose rows of metrics were damaged
+        self.damaged = set()  # checkpoints as damage has left them: a job may be killed before it says so
         self.counts = dict.fromkeys(("kills", "stops", "damages", "passed over", "refused", "second jobs"), 0)
 
     def tell(self, what: str, **counted: int) -> None:
@@ -74,20 +76,22 @@ class Soaked:
 
     def one_round(self) -> None:
         self.number += 1
-        good, rows = self.remember()
+        before, rows = self.remember()
         where = self.folder / self.seeded.choice(["checkpoints", "."])
         if self.seeded.random() < 0.7 and any(path.is_file() for path in where.rglob("*")):
             self.tell(damage(self.seeded, where), damages=1)
-        usable = [step for step, found in checkpoints_of(self.folder).items() if good.get(step) == found]
-        touched = sorted(good.keys() - set(usable))
+        now = checkpoints_of(self.folder)
+        self.damaged |= now.items() - before.items()
+        usable = [step for step, found in now.items() if (step, found) not in self.damaged]
+        touched = sorted(now.keys() - set(usable))
         kept = rows_of(self.folder)
         self.harmed |= {epoch for epoch, row in rows.items() if kept.get(epoch) != row}
         kept = {epoch: row for epoch, row in kept.items() if rows.get(epoch) == row}
         ranks, log = self.seeded.randint(1, 3), self.place / f"log-{self.number}"
-        before = digest(self.folder) if self.folder.exists() else ""
+        untouched = digest(self.folder) if self.folder.exists() else ""
         with started(ranks, *command(self.folder, ranks), log=log) as job:
             if touched and not usable and not self.goes_on(job, log):
-                self.refused(job, log, touched, before)
+                self.refused(job, log, touched, untouched)
                 return
             self.ends_somehow(job, log, ranks)
         said = log.read_text()
@@ -95,7 +99,7 @@ class Soaked:
         self.has_gone_on_rightly(said, usable, touched, kept)
 
     def remember(self) -> tuple[dict[int, str], dict[int, dict]]:
-        """What is good before anything happens to it, and a copy to mend with, where everything else is lost."""
+        """What there is before anything happens to it, and a copy to mend with, where everything else is lost."""
         shutil.rmtree(self.place / "copy", ignore_errors=True)
         if (self.folder / "checkpoints").exists():
             shutil.copytree(self.folder / "checkpoints", self.place / "copy")
@@ -106,12 +110,12 @@ class Soaked:
         wait_until(lambda: job.poll() is not None or "going on from step" in log.read_text(), 120)
         return job.poll() is None
 
-    def refused(self, job, log: Path, touched: list[int], before: str) -> None:
+    def refused(self, job, log: Path, touched: list[int], untouched: str) -> None:
         said = log.read_text()
         assert status_of(job, log, 60) == 2, said
         assert said.count("hvd-ae:") == 1 and "Traceback" not in said and "can be used" in said, said
         assert all(f"step-{step:08d}" in said for step in touched), said
-        assert digest(self.folder) == before, said
+        assert digest(self.folder) == untouched, said
         shutil.rmtree(self.folder / "checkpoints")
         shutil.copytree(self.place / "copy", self.folder / "checkpoints")
         self.tell("refused, since no checkpoint could be used", refused=1)
