@@ -156,6 +156,7 @@ class Soaked:
 
     def has_gone_on_rightly(self, said: str, usable: list[int], touched: list[int], kept: dict[int, dict]) -> None:
         """From the newest checkpoint that is as it was, or from a newer one that damage did no harm; with its rows."""
+        assert "starting from nothing" not in said or not (usable or touched), said
         if not (found := re.search(r"going on from step (\d+)", said)):
             return  # killed before that
         step = int(found[1])
