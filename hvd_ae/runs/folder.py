@@ -82,7 +82,7 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
-            raise NotWritten(f"{self.checkpoints} cannot be made ({error.strerror}): make room, or use another --run-dir") from None
+            raise NotWritten(f"{self.checkpoints} cannot be made ({error.strerror}): use another --run-dir") from None
         if self.metrics.exists() or rows:
             kept = [row for row in self.read_metrics() if row["step"] <= step]
             known = {row["step"] for row in kept}
