@@ -48,7 +48,9 @@ def evaluate_run(run: str, data: str | None, batch_size: int) -> dict[str, float
     share = plan_evaluation(samples.count, collectives.world)
     sums = np.zeros(2)
     for inputs, outputs in _outputs(model, samples, share, batch_size):
-        sums += [float(np.sum(LOSSES[name](inputs, outputs))) for name in (settings.loss, "mse")]
+        loss, mse = (float(np.sum(LOSSES[name](inputs, outputs))) for name in (settings.loss, "mse"))
+        penalty = sum(float(each) for each in model.losses)  # of its layers, in the call before
+        sums += [loss + penalty * len(inputs), mse]
     loss, mse = (collectives.sum(sums).numpy() / samples.count).tolist()
     figures = {"val_loss": loss, "val_mse": mse, "samples": samples.count, "ranks": collectives.world.size}
     if collectives.world.is_root:
