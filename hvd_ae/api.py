@@ -93,7 +93,9 @@ def _train(settings: TrainSettings, collectives: Engine, folder: RunFolder) -> R
 
 def _begin(settings: TrainSettings, resumed: Resumed, folder: RunFolder) -> None:
     """The first that is written, when all ranks have agreed to settings, data, model and checkpoint."""
-    folder.begin(settings, resumed.position.step, resumed.rows)
+    missing = folder.begin(settings, resumed.position.step, resumed.rows, resumed.position.epoch)
+    if missing:
+        print(missing)
     for sentence, path in zip(resumed.bad, resumed.unusable):
         aside = set_aside(path)
         print(f"passed over a bad checkpoint: {sentence}" + (f"; it is kept as {aside}" if aside else ""))

@@ -15,38 +15,10 @@ from hvd_ae.training.loop import Loop
 from hvd_ae.training.position import Position
 from hvd_ae.training.prepare import prepare
 from hvd_ae.training.resume import restore_newest
+from tests.damage import damage
 from tests.launch import HVD_AE, run, succeeded
 
 SETTINGS = TrainSettings(data="synthetic:60x16", model="shallow", epochs=2, batch_size=8, optimizer="adam")
-DAMAGES = ("bit", "byte", "cut", "grown", "empty", "gone", "swapped", "zeros")
-
-
-def damage(random_: random.Random, folder) -> str:
-    """Something happens to one file of a checkpoint, or to two."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    path, kind = random_.choice(files), random_.choice(DAMAGES)
-    content = bytearray(path.read_bytes())
-    if kind in ("bit", "byte") and content:
-        content[random_.randrange(len(content))] ^= 1 << random_.randrange(8) if kind == "bit" else 0xFF
-    elif kind == "cut":
-        del content[random_.randrange(max(1, len(content))) :]
-    elif kind == "grown":
-        content += bytes(random_.randrange(1, 100))
-    elif kind == "empty":
-        content.clear()
-    elif kind == "zeros":
-        content[:] = bytes(len(content))
-    path.write_bytes(content)
-    if kind == "gone":
-        path.unlink()
-    elif kind == "swapped":
-        other = random_.choice(files)
-        swap = path.with_name("swap")
-        path.rename(swap)
-        if other.exists():
-            other.rename(path)
-        swap.rename(other)
-    return f"{kind} {path.name}"
 
 
 def values(way):
@@ -83,7 +55,7 @@ def test_a_thousand_damaged_checkpoints_are_refused_or_right(tmp_path):
 
 
 def test_a_full_disk_ends_the_run_in_one_sentence_and_costs_no_checkpoint(tmp_path):
-    """No file may grow beyond 100 kB: a first run with small vectors, then one that has no room for its checkpoint."""
+    """No file may grow beyond 10 kB: a first run with small vectors, then one that has no room for its checkpoint."""
     command = [HVD_AE, "train", "--model", "shallow", "--epochs", "1", "--run-dir", str(tmp_path / "run")]
     succeeded(run(command))
     before = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").rglob("*") if path.is_file()}
@@ -91,10 +63,9 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_costs_no_checkpoint(tmp_pa
                "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)); sys.exit(hvd_ae.cli.main())")
     ended = run([sys.executable, "-c", limited, *command[1:-4], "--epochs", "3", *command[-2:], "--resume"])
     assert ended.returncode == 1
-    assert ended.stderr.count("hvd-ae:") == 1 and "Traceback" not in ended.stderr
-    assert "no checkpoint: " in ended.stderr and "cannot be written" in ended.stderr and "--resume" in ended.stderr
+    assert ended.stderr.strip() == (
+        f"hvd-ae: no checkpoint: {tmp_path}/run/checkpoints/step-00000024.partial/parameters.npy cannot be written (File too "
+        "large); make room, or another --run-dir, and go on from the last good checkpoint with --resume")
     after = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").rglob("*") if path.is_file()}
     assert after == before
     succeeded(run([*command, "--resume"]))
-
-
