@@ -19,6 +19,8 @@ ADAM = {"optimizer": "adam", "learning_rate": 0.01}
 pytestmark = pytest.mark.jobs("mpi-3")
 BOTH = pytest.mark.jobs("mpi-3", "horovod-2")
 POWERS_OF_TWO = pytest.mark.jobs("mpi-4", "horovod-2")
+# one for each of an engine's operations in a graph; the others use the same
+THROUGH_EITHER = ("gradient", "sharded", "parameter", "overlapped", "hierarchical", "gossip")
 
 
 def result(prepared) -> np.ndarray:
@@ -383,8 +385,10 @@ def test_adaptive_stays_within_its_bounds_and_records_its_choices(collectives):
     assert ours.way.choose(4, drift=1e10, share=1.0) == 2
 
 
-@pytest.mark.jobs("mpi-3", "horovod-2", "single-1")
-@pytest.mark.parametrize("way", [way for way in WAY_SETTINGS if way not in ("server", "adasum")])
+@pytest.mark.jobs("mpi-3", "single-1")
+@pytest.mark.parametrize("way", [
+    pytest.param(way, marks=pytest.mark.jobs("mpi-3", "horovod-2", "single-1") if way in THROUGH_EITHER else ())
+    for way in WAY_SETTINGS if way not in ("server", "adasum")])
 def test_every_way_learns_normalises_and_ends_in_step(collectives, way):
     """On the hardest of models: batch normalisation, dropout, steps without rows, and a proof every few steps."""
     ours, reports = train(collectives, averaging=way, model="tests.parallel.on_ranks.models:normalised", batch_size=2,
