@@ -62,11 +62,10 @@ def test_a_job_that_will_suffer(tmp_path):
 
 
 def test_the_laws_hold(tmp_path):
-    said = succeeded(mpirun(2, HVD_AE, "verify", "--ways", "gradient,sharded,parameter",
-                            "--report", str(tmp_path / "laws.md")))
+    said = succeeded(mpirun(2, HVD_AE, "verify", "--ways", "sharded", "--report", str(tmp_path / "laws.md")))
     report = (tmp_path / "laws.md").read_text()
     assert report.startswith("# All laws hold: 2 ranks on 1 node, collectives horovod")
-    assert report.count("| holds |") == said.count("holds ") == 9
+    assert report.count("| holds |") == said.count("holds ") == 3
     assert [path.name for path in tmp_path.iterdir()] == ["laws.md"]
 
 

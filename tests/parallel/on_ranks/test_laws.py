@@ -46,9 +46,9 @@ def test_samples_do_not_divide(collectives):
     assert prepare(settings(), collectives).source.train.count == 107
 
 
-@pytest.mark.parametrize("optimizer", [through_both("sgd"), "momentum", through_both("adam"), "rmsprop", "adadelta"])
+@pytest.mark.parametrize("optimizer", [through_both("sgd"), "momentum", through_both("adam")])
 def test_law_1_ranks_times_batch_is_one_large_batch(collectives, optimizer):
-    rate = 0.01 if optimizer in ("adam", "rmsprop") else 0.5
+    rate = 0.01 if optimizer == "adam" else 0.5
     options = {"optimizer": optimizer, "learning_rate": rate}
     together, reports = train(collectives, batch_size=6, **options)
     single, expected = alone(batch_size=6 * collectives.world.size, **options)
@@ -61,7 +61,7 @@ def test_law_1_ranks_times_batch_is_one_large_batch(collectives, optimizer):
         assert ours.samples == theirs.samples
 
 
-@pytest.mark.parametrize("partition", [*ALL_KEPT, through_both("reshuffled")])
+@pytest.mark.parametrize("partition", ["contiguous", "label-skew", through_both("reshuffled")])
 def test_law_2_sgd_with_parameters_averaged_every_step_is_gradient_averaging(collectives, partition):
     by_gradient, _ = reference(collectives, partition=partition)
     by_parameter, _ = train(collectives, partition=partition, averaging="parameter", sync_every=1)
@@ -91,7 +91,7 @@ def test_law_3_without_averaging_ranks_do_differ(collectives):
     assert reports[-1].in_sync is None
 
 
-@pytest.mark.parametrize("partition", ["contiguous", "strided", "shuffled", through_both("label-skew")])
+@pytest.mark.parametrize("partition", ["contiguous", through_both("label-skew")])
 def test_law_7_means_are_means_over_samples(collectives, partition):
     """One epoch at a learning rate that moves nothing: the mean loss is that of all samples, whoever holds them."""
     _, [ours] = train(collectives, partition=partition, epochs=1, learning_rate=1e-12)
@@ -162,29 +162,31 @@ EVERY_WAY = [{"averaging": way, "partition": partition} for way, partition in zi
     {"averaging": "parameter", "model": NORMALISED, "optimizer": "adam", "slots": "keep"},
 ], ids=lambda changes: " ".join(changes.values()))
 def test_law_4_another_number_of_ranks_repeats_and_loses_no_sample(collectives, tmp_path_factory, monkeypatch, changes):
-    """At a learning rate that moves nothing, the epoch's mean loss tells whether each sample counted once."""
+    """At a learning rate that moves nothing, the epoch's mean loss tells whether each sample counted once.
+
+    Three ranks stop in the middle of an epoch, two go on and stop again, and three end it with another batch.
+    """
     monkeypatch.setattr(pace, "_STEPS_PER_CALL", 1)
     folder, size = shared_folder(collectives, tmp_path_factory), collectives.world.size
     fewer = size - 1
-    changes = {"learning_rate": 1e-12, "epochs": 2, **changes}
-    changes |= {"hierarchical": {"ranks_per_node": 1}, "sequential": {"sync_every": 1},
-                "overlapped": {"sync_every": 1}}.get(changes.get("averaging"), {})
-    per_epoch = steps_per_epoch(107, 6, trainers(settings(**changes), collectives.world).size)
-    stopped_at(per_epoch + 2, folder, collectives, changes)
+    changes = {"learning_rate": 1e-12, "epochs": 1, **changes}
+    changes |= {"hierarchical": {"ranks_per_node": 1}, "sequential": {"sync_every": 1}, "overlapped": {"sync_every": 1},
+                "post-local": {"local_after": 0}}.get(changes["averaging"], {})
+    stopped_at(2, folder, collectives, changes)
 
     groups = collectives.split([list(range(fewer)), [fewer]])
     if collectives.world.rank < fewer:  # the first ranks go on, and stop again; one rank is left out
-        stopped_at(per_epoch + 3, folder, groups, changes)
+        stopped_at(3, folder, groups, changes)
     collectives.barrier()
     resumed = prepare(settings(**{**changes, "batch_size": 5}), collectives)  # all ranks again, with another batch
     found = restore_newest(resumed, folder)
     [report] = [p.report for p in Loop(resumed, found.position).run() if p.report]
     resumed.way.close()
-    assert (report.epoch, report.samples) == (2, 2 * 107)
-    _, expected = alone(learning_rate=1e-12, epochs=2, **{name: changes[name] for name in ("model",) if name in changes})
+    assert (report.epoch, report.samples) == (1, 107)
     if changes.get("model") != NORMALISED:  # its dropout draws other masks
-        assert report.train_loss == pytest.approx(expected[1].train_loss, rel=1e-5)
-        assert report.val_mse == pytest.approx(expected[1].val_mse, rel=1e-5)
+        _, [expected] = alone(learning_rate=1e-12, epochs=1, batch_size=1000)
+        assert report.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
+        assert report.val_mse == pytest.approx(expected.val_mse, rel=1e-5)
 
 
 @pytest.mark.ranks(2, 3, 4)
