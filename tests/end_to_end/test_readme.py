@@ -100,21 +100,25 @@ def test_the_first_command(tmp_path):
         assert (tmp_path / "run" / picture).read_bytes().startswith(b"\x89PNG")
 
 
-BOUNDS = {"gradient": 0.0155, "parameter": 0.0165}  # plain Keras in one process: 0.0147
+# by epochs and averaging; plain Keras in one process: 0.0147 after 10
+BOUNDS = {(2, "gradient"): 0.0230, (2, "parameter"): 0.0235, (10, "gradient"): 0.0155, (10, "parameter"): 0.0165}
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("epochs", [2, pytest.param(10, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("command", commands("Data sets"))
-def test_fashion_mnist(tmp_path, command):
+def test_fashion_mnist(tmp_path, command, epochs):
+    """As the README says, and for two of its ten epochs."""
     from hvd_ae.data.download import find_files, search_folders
 
     if find_files("fashion-mnist", search_folders("fashion-mnist", os.environ)) is None and "CI" not in os.environ:
         pytest.skip("Fashion-MNIST is not on this machine: install Debian's dataset-fashion-mnist")
-    shell(command, tmp_path, timeout=800)
+    assert "--epochs 10" in command
+    shell(command.replace("--epochs 10", f"--epochs {epochs}"), tmp_path, timeout=800)
     [run_dir] = (tmp_path / "runs").iterdir()
     figures = summary(run_dir)
     assert figures["in_sync"] is True
-    assert figures["val_mse"] <= BOUNDS[figures["averaging"]]
+    assert figures["val_mse"] <= BOUNDS[epochs, figures["averaging"]]
     if figures["averaging"] == "parameter":  # every 16 steps, and once more where an epoch ends
         vectors_sent = figures["bytes_sent_per_rank"] / (4 * figures["parameters"])
         assert vectors_sent <= figures["steps"] / 15

@@ -22,12 +22,12 @@ from hvd_ae.training.evaluation import Evaluator
 collectives = start("mpi", threads=1)
 rank = collectives.world.rank
 
-def signalled_on_rank_1(owner, name, call, number):
-    """Send the signal in the middle of the given call of a function, once."""
+def signalled(owner, name, call, number, on=1):
+    """Send the signal to one rank in the middle of the given call of a function, once."""
     original, calls = getattr(owner, name), []
     def with_signal(*arguments, **named):
         calls.append(1)
-        if rank == 1 and len(calls) == call:
+        if rank == on and len(calls) == call:
             os.kill(os.getpid(), number)
             os.kill(os.getpid(), number)  # repeated signals are one request
         return original(*arguments, **named)
@@ -48,7 +48,7 @@ def train(name, resume=False):
 
 whole = train("whole")
 for phase, (owner, name, call, number) in PHASES.items():
-    restore = signalled_on_rank_1(owner, name, call, number)
+    restore = signalled(owner, name, call, number)
     try:
         train(phase)
         raise AssertionError(f"{phase}: not stopped")
@@ -61,7 +61,7 @@ for phase, (owner, name, call, number) in PHASES.items():
         print(f"PHASE {phase}: stopped at step {step} of {whole['steps']} by {signal.Signals(number).name}, same: {same}")
 
 # Pictures and summary take seconds; to stop then would lose them for nothing.
-signalled_on_rank_1(api, "_finish", 1, signal.SIGTERM)
+signalled(api, "draw_pictures", 1, signal.SIGTERM, on=0)
 late = train("after the last step")
 if rank == 0:
     print(f"LATE: finished {late['epochs']} epochs, same: {late['weights_checksum'] == whole['weights_checksum']}")
