@@ -16,8 +16,10 @@ from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, refere
 
 ADAM = {"optimizer": "adam", "learning_rate": 0.01}
 
-pytestmark = pytest.mark.jobs("mpi-3")
-BOTH = pytest.mark.jobs("mpi-3", "horovod-2")
+pytestmark = pytest.mark.jobs("mpi-2")
+BOTH = pytest.mark.jobs("mpi-2", "horovod-2")
+# where a rank has more than one other, or parts are no halves
+THREE, THREE_AND_BOTH = pytest.mark.jobs("mpi-3"), pytest.mark.jobs("mpi-3", "horovod-2")
 POWERS_OF_TWO = pytest.mark.jobs("mpi-4", "horovod-2")
 # one for each of an engine's operations in a graph; the others use the same
 THROUGH_EITHER = ("gradient", "sharded", "parameter", "overlapped", "hierarchical", "gossip")
@@ -31,7 +33,7 @@ def same(ours, theirs, atol=3e-6):
     np.testing.assert_allclose(result(ours), result(theirs), atol=atol)
 
 
-@pytest.mark.parametrize("changes", [pytest.param(ADAM, marks=BOTH), {"clip_norm": 0.02}, {"accumulate": 4}],
+@pytest.mark.parametrize("changes", [pytest.param(ADAM, marks=THREE_AND_BOTH), {"clip_norm": 0.02}, {"accumulate": 4}],
                          ids=["adam", "clip", "accumulate"])
 def test_sharded_is_gradient(collectives, changes):
     ours, _ = train(collectives, averaging="sharded", **changes)
@@ -42,6 +44,7 @@ def test_sharded_is_gradient(collectives, changes):
     assert abs(slots - expected) <= 2  # a rank's part of momentum and of velocity
 
 
+@THREE
 def test_accumulated_gradients_are_those_of_one_larger_batch(collectives):
     # 107 samples are no multiple of either batch: the last update of an epoch holds what is left
     size = collectives.world.size
@@ -76,7 +79,7 @@ def test_post_local_without_a_first_phase_is_parameter(collectives):
     same(ours, theirs)
 
 
-@pytest.mark.parametrize("partition", [pytest.param("reshuffled", marks=BOTH), "contiguous"])
+@pytest.mark.parametrize("partition", [pytest.param("reshuffled", marks=BOTH), pytest.param("contiguous", marks=THREE)])
 def test_hierarchical_on_one_node_is_gradient(collectives, partition):
     ours, _ = train(collectives, averaging="hierarchical", sync_every=4, partition=partition,
                     ranks_per_node=collectives.world.size, **ADAM)
@@ -84,7 +87,7 @@ def test_hierarchical_on_one_node_is_gradient(collectives, partition):
     same(ours, theirs, atol=2e-5)
 
 
-@pytest.mark.parametrize("partition", ["reshuffled", "contiguous"])
+@pytest.mark.parametrize("partition", ["reshuffled", pytest.param("contiguous", marks=THREE)])
 def test_hierarchical_with_one_rank_a_node_is_parameter(collectives, partition):
     ours, _ = train(collectives, averaging="hierarchical", sync_every=4, partition=partition, ranks_per_node=1)
     theirs, _ = reference(collectives, averaging="parameter", sync_every=4, partition=partition)
@@ -112,7 +115,7 @@ def test_a_server_needs_a_worker(collectives):
         train(collectives, averaging="server")
 
 
-@BOTH
+@THREE_AND_BOTH
 @pytest.mark.ranks(2, 3, 4)
 def test_server_that_aggregates_every_worker_is_gradient_on_the_workers(collectives):
     workers = collectives.world.size - 1
@@ -123,6 +126,7 @@ def test_server_that_aggregates_every_worker_is_gradient_on_the_workers(collecti
     assert reports[-1].val_mse == pytest.approx(expected[-1].val_mse, rel=1e-4)
 
 
+@THREE
 @pytest.mark.ranks(3, 4)
 def test_server_that_waits_for_one_drops_stragglers_and_ends(collectives):
     workers = collectives.world.size - 1
@@ -134,7 +138,7 @@ def test_server_that_waits_for_one_drops_stragglers_and_ends(collectives):
     assert np.isfinite(result(ours)).all()
 
 
-@BOTH
+@THREE_AND_BOTH
 @pytest.mark.ranks(2, 3, 4)
 def test_asynchronous_server_applies_every_gradient_exactly_once(collectives, monkeypatch):
     """Counted, with workers slowed at random."""
@@ -158,7 +162,7 @@ def test_asynchronous_server_applies_every_gradient_exactly_once(collectives, mo
     assert np.abs(result(ours) - start).max() > 1e-3
 
 
-@BOTH
+@THREE_AND_BOTH
 def test_gossip_on_the_complete_graph_is_parameters_averaged_every_step(collectives):
     data = {"data": "synthetic:106x4x5"}  # 96 training samples: every rank has as many, for 1 to 4 ranks
     ours, _ = train(collectives, averaging="gossip", graph="complete", **data)
@@ -207,7 +211,7 @@ def mixing_matrix(graph: str, size: int, round_: int) -> np.ndarray:
     return (eye + np.roll(eye, 2 ** (round_ % math.ceil(math.log2(size))), axis=0)) / 2
 
 
-@BOTH
+@THREE_AND_BOTH
 def test_elastic_contracts_by_its_rate(collectives):
     size, rate = collectives.world.size, 0.6
     prepared = apart(collectives, averaging="elastic", elastic_rate=rate)
@@ -222,7 +226,7 @@ def test_elastic_contracts_by_its_rate(collectives):
     assert nearer == pytest.approx(distance * abs(1 - rate - rate / size) ** 5, rel=1e-3, abs=1e-6)
 
 
-@BOTH
+@THREE_AND_BOTH
 def test_overlapped_takes_each_average_over_a_period_late(collectives):
     """Two periods and a settling by hand: x = average of what was sent + what was moved since, ranks weighing their rows."""
     size, rank = collectives.world.size, collectives.world.rank
@@ -298,6 +302,7 @@ def test_sequential_on_one_rank_is_plain_sgd(collectives):
     same(ours, theirs)
 
 
+@THREE
 def test_sequential_hands_back_the_mean_of_what_ranks_trained_alone(collectives):
     """Every rank starts a round from the same parameters, so the result is that of averaging them all at once."""
     data = {"data": "synthetic:106x4x5", "partition": "contiguous"}
@@ -327,6 +332,7 @@ def test_adasum_of_two_follows_its_formula(collectives):
     np.testing.assert_allclose(ours, (1 - a @ b / (2 * a @ a)) * a + (1 - a @ b / (2 * b @ b)) * b, rtol=1e-4, atol=1e-5)
 
 
+@THREE
 @pytest.mark.ranks(3)
 def test_adasum_refuses_three_ranks(collectives):
     with pytest.raises(Refused, match="3 ranks are no power of two: start 2 or 4"):
@@ -349,7 +355,7 @@ ADVERSARIAL = {
 }
 
 
-@BOTH
+@THREE_AND_BOTH
 @pytest.mark.parametrize("compression, roundoff", [("fp16", 2**-11), ("bf16", 2**-8)])
 @pytest.mark.parametrize("kind", ADVERSARIAL)
 def test_compressed_sums_stay_within_the_bound(collectives, compression, roundoff, kind):
@@ -385,9 +391,8 @@ def test_adaptive_stays_within_its_bounds_and_records_its_choices(collectives):
     assert ours.way.choose(4, drift=1e10, share=1.0) == 2
 
 
-@pytest.mark.jobs("mpi-3", "single-1")
 @pytest.mark.parametrize("way", [
-    pytest.param(way, marks=pytest.mark.jobs("mpi-3", "horovod-2", "single-1") if way in THROUGH_EITHER else ())
+    pytest.param(way, marks=pytest.mark.jobs("mpi-2", "horovod-2", "single-1") if way in THROUGH_EITHER else ())
     for way in WAY_SETTINGS if way not in ("server", "adasum")])
 def test_every_way_learns_normalises_and_ends_in_step(collectives, way):
     """On the hardest of models: batch normalisation, dropout, steps without rows, and a proof every few steps."""
