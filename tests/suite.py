@@ -23,7 +23,7 @@ class Step:
 
 
 # One after the other, because a fault in what comes first explains a failure in what comes later.
-COMPUTES = [Step(("unit", "install"), 600), Step(("parallel",), 1200), Step(("faults",), 900), Step(("end_to_end",), 1200)]
+COMPUTES = [Step(("unit", "install"), 600), Step(("parallel",), 1800), Step(("faults",), 1200), Step(("end_to_end",), 1800)]
 # Jobs of stand-ins that sleep until a signal comes, and daemons that look every few seconds.
 WAITS = Step(("slurm",), 1500)
 

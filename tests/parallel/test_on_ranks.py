@@ -12,12 +12,12 @@ HERE = Path(__file__).parent / "on_ranks"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=short"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("job", JOBS)
 def test_on_ranks(job):
     engine, ranks = JOBS[job]
     # with more ranks than cores, Horovod's thread is better asleep than looking for work every tenth of a millisecond
     options = {"HVD_AE_TEST_ENGINE": engine, "HVD_AE_TEST_JOB": job, "HOROVOD_CYCLE_TIME": "1" if ranks > 2 else "0.1"}
     command = [*PYTEST, str(HERE)]
-    ended = run(command, timeout=580, **options) if engine == "single" else mpirun(ranks, *command, timeout=580, **options)
+    ended = run(command, timeout=960, **options) if engine == "single" else mpirun(ranks, *command, timeout=960, **options)
     assert "passed" in succeeded(ended)
