@@ -79,6 +79,15 @@ def test_on_ranks(sections_run):
 
 
 @pytest.mark.timeout(900)
+def test_before_a_long_job(sections_run):
+    folder = sections_run["Before a long job"]
+    report = (folder / "verify.md").read_text()
+    assert report.startswith("# All laws hold: 2 ranks on 1 node, collectives horovod")
+    assert report.count("| holds |") == 6  # three of each way's
+    assert not list(folder.glob("runs")) and not list(folder.glob(".verify*")), "what was made to look is gone"
+
+
+@pytest.mark.timeout(900)
 def test_your_own_model_and_data(sections_run):
     folder = sections_run["Your own model and data"]
     assert summary(folder / "runs/mine")["ranks"] == 2
