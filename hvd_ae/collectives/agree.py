@@ -71,6 +71,15 @@ def broadcast_text(collectives: Engine, text: str, root: int = 0) -> str:
     return bytes(collectives.broadcast(padded, root).numpy()).rstrip(b"\0").decode(errors="ignore")
 
 
+def gather_texts(collectives: Engine, text: str) -> list[str]:
+    """The texts of all ranks, in rank order, on every rank."""
+    encoded = np.frombuffer(text.encode(), np.uint8)
+    lengths = collectives.all_gather(np.array([len(encoded)], np.int64)).numpy()
+    together_ = bytes(collectives.all_gather(encoded).numpy())
+    ends = np.cumsum(lengths)
+    return [together_[end - length : end].decode() for end, length in zip(ends, lengths)]
+
+
 def same_on_all(collectives: Engine, values: np.ndarray) -> bool:
     """Whether every rank holds the same numbers (a float64 or int64 vector of one length)."""
     lowest, highest = collectives.minimum(values), collectives.maximum(values)
