@@ -21,6 +21,8 @@ from hvd_ae.probe.features import mean_and_variance, principal_components, trans
 from hvd_ae.probe.probe import probe, probe_encoder, with_numbered_labels
 from hvd_ae.world import World
 
+pytestmark = pytest.mark.jobs("mpi-2")  # the same code whichever engine adds up
+
 SETTINGS = TrainSettings(data="digits", epochs=2, batch_size=32, seed=1).effective()
 DIGITS, CLASSES = with_numbered_labels(load("digits", World(), 0.1))
 SYNTHETIC, _ = with_numbered_labels(load("synthetic:203x4x5", World(), 0.1, seed=2))  # divides by no number of ranks
@@ -30,6 +32,7 @@ def flat(samples):
     return samples.values.reshape(samples.count, -1).astype(np.float64)
 
 
+@pytest.mark.jobs("mpi-2", "mpi-3", "horovod-2")
 def test_components_are_those_of_scikit_learn_up_to_sign(collectives):
     ours = principal_components(SYNTHETIC.train, 6, collectives)
     theirs = PCA(6, svd_solver="full").fit(flat(SYNTHETIC.train))
@@ -40,6 +43,7 @@ def test_components_are_those_of_scikit_learn_up_to_sign(collectives):
     np.testing.assert_allclose(ours.of(values) * signs, theirs.transform(values), atol=1e-7)
 
 
+@pytest.mark.jobs("mpi-2", "mpi-3", "horovod-2")
 def test_what_standardises_is_of_all_ranks_samples(collectives):
     mean, variance = mean_and_variance(DIGITS.train, collectives)
     scaler = StandardScaler().fit(flat(DIGITS.train))
@@ -47,6 +51,7 @@ def test_what_standardises_is_of_all_ranks_samples(collectives):
     np.testing.assert_allclose(variance, scaler.var_, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.jobs("mpi-2", "mpi-3", "horovod-2")
 def test_features_come_in_the_samples_order(collectives):
     features = transformed(SYNTHETIC.train, lambda values: values[:, :2, 1], 2, "two of them", collectives)
     np.testing.assert_array_equal(features.values, SYNTHETIC.train.values[:, :2, 1])
@@ -63,6 +68,7 @@ def test_linear_classifier_is_close_to_scikit_learns(collectives):
     np.testing.assert_array_equal(ours.confusion.sum(axis=1), np.bincount(DIGITS.validation.labels))
 
 
+@pytest.mark.jobs("mpi-2", "mpi-3")
 def test_labels_follow_their_samples(collectives):
     """Features that are the label, and nothing else to go by: on 2 and 3 ranks shares begin at different labels."""
     labels = np.arange(147) % 7

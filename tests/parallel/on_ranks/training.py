@@ -1,5 +1,7 @@
 """Trains without a run folder, on the engine of the job or, for comparison, on one process by itself."""
 
+import functools
+
 from hvd_ae.collectives.single import SingleEngine
 from hvd_ae.config import TrainSettings
 from hvd_ae.training.loop import Loop
@@ -13,15 +15,28 @@ SETTINGS = {"data": "synthetic:118x4x5", "model": "shallow", "epochs": 3, "batch
 
 def train(collectives, **changes):
     """Train every rank of `collectives`; returns what was prepared, and the reports."""
-    prepared = prepare(TrainSettings(**{**SETTINGS, **changes}).effective(), collectives)
+    return _train(collectives, TrainSettings(**{**SETTINGS, **changes}).effective())
+
+
+def _train(collectives, settings):
+    prepared = prepare(settings, collectives)
     reports = [progress.report for progress in Loop(prepared, Position()).run() if progress.report]
     prepared.way.close()
     return prepared, reports
 
 
+def reference(collectives, **changes):
+    """`train`, once for all tests that compare with the same training; they only look at what comes back."""
+    return _train_once(collectives, TrainSettings(**{**SETTINGS, **changes}).effective())
+
+
 def alone(**changes):
     """The same on one rank, in this process; its results are what all ranks together should reach."""
-    return train(SingleEngine(), **changes)
+    return reference(_ALONE, **changes)
+
+
+_ALONE = SingleEngine()
+_train_once = functools.cache(_train)  # to trace a training's graphs takes most of a test's time
 
 
 def parameters(prepared):
