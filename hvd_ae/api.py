@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvd_ae.averaging.closing import closing
 from hvd_ae.averaging.sync_check import checksum
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
@@ -23,6 +24,7 @@ from hvd_ae.training.checkpointing.restore import Resumed, restore_newest
 from hvd_ae.training.checkpointing.save import save, set_aside
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.loop import Loop
+from hvd_ae.training.saved import prove_saved
 from hvd_ae.training.session import Session, prepare
 
 
@@ -78,20 +80,22 @@ def _folder(settings: TrainSettings, comm: Communicator) -> Iterator[RunFolder]:
 def _train(settings: TrainSettings, comm: Communicator, folder: RunFolder) -> Result:
     world = comm.world
     session = prepare(settings, comm)
-    resumed = restore_newest(session, folder.checkpoints) if settings.resume else Resumed(Cursor(), world.size)
-    written_together(comm, lambda: world.is_root and _begin(settings, resumed, folder))
-    if world.is_root:
-        if settings.resume:
-            print(_where(resumed, world), flush=True)
-        announce(session)
-    cursor = _run(session, resumed.cursor, folder)
-    session.strategy.close()
+    with closing(session.strategy):
+        resumed = restore_newest(session, folder.checkpoints) if settings.resume else Resumed(Cursor(), world.size)
+        written_together(comm, lambda: world.is_root and _begin(settings, resumed, folder))
+        if world.is_root:
+            if settings.resume:
+                print(_where(resumed, world), flush=True)
+            announce(session)
+        cursor = _run(session, resumed.cursor, folder)
     return Result(world, folder.path, _finish(session, cursor, folder))
 
 
 def _begin(settings: TrainSettings, resumed: Resumed, folder: RunFolder) -> None:
     """The first that is written, when all ranks have agreed to settings, data, model and checkpoint."""
-    folder.begin(settings, resumed.cursor.step, resumed.rows)
+    missing = folder.begin(settings, resumed.cursor.step, resumed.rows, resumed.cursor.epoch)
+    if missing:
+        print(missing)
     for sentence, path in zip(resumed.bad, resumed.unusable):
         aside = set_aside(path)
         print(f"passed over a bad checkpoint: {sentence}" + (f"; it is kept as {aside}" if aside else ""))
@@ -165,11 +169,13 @@ def _finish(session: Session, cursor: Cursor, folder: RunFolder) -> dict:
 
     def write() -> None:
         try:
-            summary.update(_write_outcome(session, cursor, folder))
+            with session.comm.busy("writing the models and pictures"):
+                summary.update(_write_outcome(session, cursor, folder))
         except NotWritten as failure:
             raise NotWritten(f"{failure}; the training itself is done: --resume writes what is missing") from None
 
     written_together(session.comm, lambda: session.comm.world.is_root and write())
+    prove_saved(session, folder.path / "model.keras")
     return json.loads(broadcast_text(session.comm, as_json(summary)))
 
 
@@ -179,7 +185,7 @@ def _write_outcome(session: Session, cursor: Cursor, folder: RunFolder) -> dict:
     rows = folder.read_metrics()
     parameters, buffers = session.strategy.result
     replica.release_optimizer_state()  # writing a model takes memory
-    model = replica.flat.write(parameters.numpy(), buffers.numpy())
+    model = replica.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
     encoder = save_models(model, folder.path)
     draw_pictures(model, encoder, session.source, rows, settings.loss, folder.path)
     summary = summarise(settings, session.comm.world, replica.flat.layout.size, rows, checksum(parameters), cursor)

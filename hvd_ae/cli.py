@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from hvd_ae.config import Collectives, CompareSettings, PlanSettings, TrainSettings, flags_from_toml
 from hvd_ae.errors import Refused
+from hvd_ae.output import unbroken_output
 from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 from hvd_ae.runtime.world import read_launch
 
@@ -156,12 +157,13 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 2 refused, 3 ranks out of step, 1 a fault."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        return _parse(arguments)()
-    except Exception as error:
-        from hvd_ae.runtime.failure import end_job
+    with unbroken_output():
+        try:
+            return _parse(arguments)()
+        except Exception as error:
+            from hvd_ae.runtime.failure import end_job
 
-        return end_job(error)
+            return end_job(error)
 
 
 def _parse(arguments: list[str]) -> Callable[[], int]:

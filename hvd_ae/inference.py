@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import tomllib
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +29,9 @@ from hvd_ae.runs.outcome import scaled
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all
 from hvd_ae.training.session import load_on_all
 
+# what Keras, zipfile and h5py raise of a file that is damaged
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)
+
 
 def evaluate_run(run: str, data: str | None, batch_size: int) -> dict[str, float]:
     """Mean losses of a run's model over all samples, printed by the root as JSON (every rank calls it).
@@ -43,7 +48,9 @@ def evaluate_run(run: str, data: str | None, batch_size: int) -> dict[str, float
     share = plan_evaluation(samples.count, comm.world)
     sums = np.zeros(2)
     for inputs, outputs in _outputs(model, samples, share, batch_size):
-        sums += [float(np.sum(LOSSES[name](inputs, outputs))) for name in (settings.loss, "mse")]
+        loss, mse = (float(np.sum(LOSSES[name](inputs, outputs))) for name in (settings.loss, "mse"))
+        penalty = sum(float(each) for each in model.losses)  # of its layers, in the call before
+        sums += [loss + penalty * len(inputs), mse]
     loss, mse = (comm.sum(sums).numpy() / samples.count).tolist()
     figures = {"val_loss": loss, "val_mse": mse, "samples": samples.count, "ranks": comm.world.size}
     if comm.world.is_root:
@@ -100,8 +107,9 @@ def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model,
                           "made of layers, such as a keras.Sequential")
         try:
             return keras.saving.load_model(path, compile=False)
-        except (OSError, ValueError) as error:
-            raise Refused(f"{path} cannot be loaded ({str(error).splitlines()[0]}): did the run end?") from None
+        except _DAMAGED as error:
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise Refused(f"{path} cannot be loaded ({why}): did the run end, and is the file as it was written?") from None
         except TypeError as error:
             why = str(error).split(". ")[0].strip().splitlines()[-1]
             raise Refused(f"{path} cannot be loaded ({why}): a class of your own needs the decorator "
@@ -114,12 +122,15 @@ def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model,
 def _read_settings(folder: RunFolder) -> TrainSettings:
     try:
         table = tomllib.loads(folder.config.read_text(encoding="utf-8"))
-        return TrainSettings(**table)
+        settings = TrainSettings(**table)
+        if settings.loss not in LOSSES:
+            raise ValueError(f"loss={settings.loss!r} is not known")
+        return settings
     except OSError:
         raise Refused(f"{folder.path} holds no config.toml: give the folder of a run, such as `hvd-ae train` names at its "
                       "end") from None
-    except (TypeError, tomllib.TOMLDecodeError) as error:
-        raise Refused(f"{folder.config} cannot be read ({error}): was it written by another version?") from None
+    except (TypeError, ValueError) as error:  # a name that is none of ours, or no TOML, or no text
+        raise Refused(f"{folder.config} cannot be read ({error}): was it changed, or written by another version?") from None
 
 
 def _samples(settings: TrainSettings, data: str | None, model: keras.Model, comm: Communicator) -> Samples:

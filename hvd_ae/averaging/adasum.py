@@ -30,4 +30,4 @@ class Adasum(Strategy):
 
     @tf.function
     def synchronize(self) -> None:
-        self.average(self.replica.buffers)
+        self.settle_state()

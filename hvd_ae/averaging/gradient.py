@@ -77,4 +77,4 @@ class Gradient(Strategy):
     def synchronize(self) -> None:
         if self.accumulate > 1 and self.steps_accumulated > 0:
             self._apply_accumulated()
-        self.average(self.replica.buffers)
+        self.settle_state()

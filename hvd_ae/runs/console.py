@@ -26,8 +26,8 @@ class ProgressDisplay:
         """`row` holds the fields of a report."""
         self.close()
         rate = row["samples_per_second"]
-        line = (f"epoch {row['epoch']}/{self._epochs}  train_loss {row['train_loss']:.5f}  val_mse {row['val_mse']:.5f}  "
-                + (f"{rate:,.0f} samples/s" if rate else "speed not measured"))
+        losses = "".join(f"{name} {row[name]:.5f}  " for name in ("train_loss", "val_mse") if row[name] is not None)
+        line = f"epoch {row['epoch']}/{self._epochs}  {losses}" + (f"{rate:,.0f} samples/s" if rate else "speed not measured")
         if row["drift"] is not None:
             line += f"  drift {row['drift']:.3g}"
         if row["in_sync"]:

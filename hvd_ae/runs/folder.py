@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from hvd_ae.config import TrainSettings, to_toml
 from hvd_ae.errors import NotWritten, Refused
-from hvd_ae.runs.files import append_line, write_atomically
+from hvd_ae.runs.files import append_line, replacing, write_atomically
 from hvd_ae.runs.lock import Lock
 
 
@@ -69,11 +70,14 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
 
-    def begin(self, settings: TrainSettings, step: int, rows: Sequence[dict] = ()) -> None:
+    def begin(self, settings: TrainSettings, step: int, rows: Sequence[dict] = (), epochs: int = 0) -> str | None:
         """Write the effective settings, and drop the rows of metrics after this step, which are about to be made again.
+
+        Returns what is missing in the rows, where anything is.
 
         Args:
             rows: which the checkpoint of this step holds, because they could not be written here.
+            epochs: that were over at this step.
 
         Raises:
             NotWritten: the files are as they were.
@@ -82,28 +86,48 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
-            raise NotWritten(f"{self.checkpoints} cannot be made ({error.strerror}): make room, or use another --run-dir") from None
-        if self.metrics.exists() or rows:
-            kept = [row for row in self.read_metrics() if row["step"] <= step]
-            known = {row["step"] for row in kept}
-            kept += [row for row in rows if row["step"] not in known]
+            raise NotWritten(f"{self.checkpoints} cannot be made ({error.strerror}): use another --run-dir") from None
+        kept = [row for row in self.read_metrics() if row["step"] <= step]
+        known = {row["step"] for row in kept}
+        kept += [row for row in rows if row["step"] not in known]
+        missing = self._missing(kept, epochs)
+        if self.metrics.exists() or kept:
             write_atomically(self.metrics, "".join(as_json(row) + "\n" for row in kept))
         write_atomically(self.config, to_toml(settings))
+        return missing
+
+    def _missing(self, rows: list[dict], epochs: int) -> str | None:
+        """A sentence where epochs have no row."""
+        missing = sorted(set(range(1, epochs + 1)) - {row["epoch"] for row in rows})
+        if not missing:
+            return None
+        named = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
+        kept = self._keep_what_is_no_row()
+        return (f"{self.metrics} lacks {len(missing)} of {epochs} epochs ({named}): damaged or removed, the run goes on "
+                "without them" + (f"; as it was it is kept as {kept}" if kept else ""))
+
+    def _keep_what_is_no_row(self) -> Path | None:
+        """A copy of the rows as they are, where some lines cannot be read."""
+        if not self.metrics.exists() or len(self.metrics.read_bytes().splitlines()) == len(self.read_metrics()):
+            return None
+        names = (self.path / f"metrics-damaged{f'-{number}' * (number > 1)}.jsonl" for number in itertools.count(1))
+        kept = next(name for name in names if not name.exists())
+        with replacing(kept) as partial:
+            shutil.copyfile(self.metrics, partial)
+        return kept
 
     def append_metrics(self, row: dict) -> None:
         self.check_held()
         append_line(self.metrics, as_json(row))
 
     def read_metrics(self) -> list[dict]:
-        """The rows, one an epoch; a last line that a crash cut short is left out."""
+        """The rows, one an epoch; a last line that a crash cut short is left out, and so is what is no row."""
         rows = []
-        if not self.metrics.exists():
-            return rows
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
+        for line in self.metrics.read_bytes().splitlines() if self.metrics.exists() else ():
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict) and {type(row.get("epoch")), type(row.get("step"))} == {int}:
+                    rows.append(row)
         return rows
 
     def write_summary(self, summary: dict) -> None:

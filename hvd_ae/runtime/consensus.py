@@ -22,7 +22,8 @@ def run_on_all(comm: Communicator, attempt: Callable[[], T]) -> T:
     """
     result, message = None, None
     try:
-        result = attempt()
+        with comm.busy("preparing its part"):  # a slow disk or download is no stall
+            result = attempt()
     except Refused as refusal:
         message = str(refusal)
     message = first_error(comm, message)

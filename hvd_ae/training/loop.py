@@ -63,7 +63,7 @@ class Loop:
             yield from self._epoch(clock)
             if self.stopped:
                 return
-            clock.timed_end(self._p.strategy.synchronize)
+            self._p.strategy.after_settling(self.cursor.step, clock.timed_end(self._p.strategy.synchronize))
             traffic = self._p.comm.traffic - before
             in_sync = check_in_sync(self._p.strategy, self.cursor.step)
             report = reduce_report(self._p, self.cursor, clock, traffic, self._evaluator.means(), in_sync)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging import STRATEGIES
-from hvd_ae.averaging.strategy import Strategy
+from hvd_ae.averaging.strategy import Strategy, of_rank
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.config import TrainSettings
 from hvd_ae.data.batches import EpochPlan, plan_epoch, plan_evaluation
@@ -77,7 +77,7 @@ def prepare(settings: TrainSettings, comm: Communicator, source: Source | None =
     kind = STRATEGIES[settings.averaging]
     run_on_all(comm, lambda: kind.check(settings, comm.world, comm.name))
     replica = run_on_all(comm, lambda: _build_replica(settings, source, task, comm))
-    broadcast_variables([replica.vector, replica.buffers], comm)  # a model may have drawn without a seed
+    broadcast_variables([replica.vector, replica.buffers, *replica.states], comm)  # a model may have drawn without a seed
     steps = steps_per_epoch(source.train.count, settings.batch_size, trainers(settings, comm.world).size)
     session = Session(settings, comm, source, task, replica, kind(replica, comm, settings, steps))
     run_on_all(comm, lambda: _check_values(session))
@@ -89,7 +89,7 @@ def broadcast_variables(variables: Sequence[tf.Variable], comm: Communicator) ->
 
     @tf.function  # outside a graph it would need memory for two more copies
     def take(variable):
-        variable.assign(tf.reshape(comm.broadcast(tf.reshape(variable, [-1])), variable.shape))
+        variable.assign(of_rank(0, variable, comm))
 
     for variable in variables:
         if variable.shape.num_elements():

@@ -17,7 +17,8 @@ class Task:
     build: makes the model; called once on every rank, whose first parameters the root's then replace. The model belongs to
         the training from then on: its variables are empty until the end.
     loss: from (targets, outputs) to one number a row.
-    measures: what is reported of the validation samples after each epoch: by name, functions of the same kind.
+    measures: what is reported of the validation samples after each epoch beside `val_loss`: by name, functions of the same
+        kind.
     of_labels: whether the targets are the samples' labels; otherwise they are the samples themselves.
     """
 
@@ -33,11 +34,11 @@ def reconstruction(settings: TrainSettings, sample_shape: tuple[int, ...]) -> Ta
         build=lambda: build_model(settings.model, sample_shape, settings.output_activation, settings.seed,
                                   settings.precision),
         loss=LOSSES[settings.loss],
-        measures={"val_loss": LOSSES[settings.loss], "val_mse": LOSSES["mse"]},
+        measures={"val_mse": LOSSES["mse"]},
         of_labels=False,
     )
 
 
 def classification(build: Callable[[], keras.Model]) -> Task:
     """A classifier whose outputs are one logit for each of the labels 0, 1, ..."""
-    return Task(build, label_crossentropy, {"val_loss": label_crossentropy}, of_labels=True)
+    return Task(build, label_crossentropy, measures={}, of_labels=True)

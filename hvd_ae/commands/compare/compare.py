@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from hvd_ae.averaging import STRATEGIES
+from hvd_ae.averaging.closing import closing
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
 from hvd_ae.commands.compare.table import append_row, plot_comparison, read_rows, table
@@ -91,8 +92,8 @@ def _train(run: TrainSettings, comm: Communicator, source: Source, steps: int | 
         run = dataclasses.replace(run, epochs=10**6, steps=math.ceil(steps * world.size / trainers(run, world).size))
     try:
         session = prepare(run, comm, source)
-        reports = [progress.report for progress in Loop(session, Cursor()).run() if progress.report]
-        session.strategy.close()
+        with closing(session.strategy):
+            reports = [progress.report for progress in Loop(session, Cursor()).run() if progress.report]
     except (Refused, OutOfSync) as error:
         if not error.raised_on_all_ranks:
             raise

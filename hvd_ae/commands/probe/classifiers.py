@@ -118,7 +118,7 @@ def confusion_matrix(session: Session, classes: int) -> np.ndarray:
     @tf.function(input_signature=[tf.TensorSpec([None, *samples.sample_shape], samples.row_dtype)])
     def say(inputs):
         values = tf.cast(inputs, tf.float32) * tf.constant(samples.scale, tf.float32)
-        return tf.argmax(strategy.replica.flat.outputs(*strategy.result, strategy.replica.counters, values), axis=-1)
+        return tf.argmax(strategy.replica.flat.outputs(*strategy.result, strategy.result_counters, values), axis=-1)
 
     share, batch = plan_evaluation(samples.count, comm.world), session.settings.batch_size
     counts = np.zeros((classes, classes), np.int64)
