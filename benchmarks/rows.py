@@ -94,7 +94,7 @@ def others_share(begun: Used, ended: Used, cores: int) -> float | None:
     """The part of the cores' time that other processes took; None where no time has passed."""
     seconds = ended.clock - begun.clock
     others = (ended.all - begun.all) - (ended.own - begun.own)
-    return max(0.0, round(others / (cores * seconds), 3)) if seconds > 0 else None
+    return round(min(1.0, max(0.0, others / (cores * seconds))), 3) if seconds > 0 else None  # clocks tick in hundredths
 
 
 @cache

@@ -27,6 +27,7 @@ from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.checkpointing.restore import Resumed, restore_newest
 from hvd_ae.training.checkpointing.save import set_aside
 from hvd_ae.training.cursor import Cursor
+from hvd_ae.training.saved_model import check_saved_model
 from hvd_ae.training.session import Session
 
 
@@ -109,7 +110,9 @@ def _train(session: Session, folder: RunFolder) -> dict:
 
 def _begin(settings: TrainSettings, resumed: Resumed, folder: RunFolder) -> None:
     """The first that is written, when all ranks have agreed to settings, data, model and checkpoint."""
-    folder.begin(settings, resumed.cursor.step, resumed.records)
+    missing = folder.begin(settings, resumed.cursor.step, resumed.records, resumed.cursor.epoch)
+    if missing:
+        print(missing)
     for sentence, path in zip(resumed.bad, resumed.unusable):
         aside = set_aside(path)
         print(f"passed over a bad checkpoint: {sentence}" + (f"; it is kept as {aside}" if aside else ""))
@@ -132,11 +135,13 @@ def _finish(session: Session, folder: RunFolder) -> dict:
 
     def write() -> None:
         try:
-            summary.update(_write_outcome(session, folder))
+            with session.comm.busy("writing the models and pictures"):
+                summary.update(_write_outcome(session, folder))
         except NotWritten as failure:
             raise NotWritten(f"{failure}; the training itself is done: --resume writes what is missing") from None
 
     run_on_all(session.comm, lambda: session.comm.world.is_root and write(), NotWritten)
+    check_saved_model(session, folder.path / "model.keras")
     return json.loads(broadcast_text(session.comm, as_json(summary)))
 
 
@@ -146,7 +151,7 @@ def _write_outcome(session: Session, folder: RunFolder) -> dict:
     records = folder.read_metrics()
     parameters, buffers = session.strategy.result
     replica.release_optimizer_state()  # writing a model takes memory
-    model = replica.flat.write(parameters.numpy(), buffers.numpy())
+    model = replica.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
     encoder = save_models(model, folder.path)
     draw_pictures(model, encoder, session.source, records, settings.loss, folder.path)
     summary = summarize(settings, session.comm.world, replica.flat.layout.size, records, checksum(parameters), session.cursor)

@@ -7,6 +7,7 @@ import os
 import sys
 
 from hvd_ae.errors import Refused
+from hvd_ae.runtime.output import unbroken_output
 from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 from hvd_ae.runtime.world import read_launch
 from hvd_ae.settings import commands
@@ -31,17 +32,21 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 2 refused, 3 ranks not in sync, 1 a fault."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        name, settings = parse_command(arguments)
-        _, path, needs_tensorflow = COMMANDS[name]
-        if needs_tensorflow:
-            import_tensorflow()
-        module, _, function = path.partition(":")
-        return getattr(importlib.import_module(module), function)(settings) or 0
-    except Exception as error:
-        from hvd_ae.runtime.failure import end_job
+    with unbroken_output():
+        try:
+            return _run(*parse_command(arguments))
+        except Exception as error:
+            from hvd_ae.runtime.failure import end_job
 
-        return end_job(error)
+            return end_job(error)
+
+
+def _run(name: str, settings) -> int:
+    _, path, needs_tensorflow = COMMANDS[name]
+    if needs_tensorflow:
+        import_tensorflow()
+    module, _, function = path.partition(":")
+    return getattr(importlib.import_module(module), function)(settings) or 0
 
 
 def parse_command(arguments: list[str]) -> tuple[str, object]:

@@ -11,42 +11,52 @@ class Adaptive(Parameter):
     """`parameter` with a period that follows what is measured, after AdaComm (Wang and Joshi 2019,
     https://arxiv.org/abs/1810.08313).
 
-    After each call into the graph the ranks look at what they measured together: where the root mean square distance of
-    a rank from the average exceeds `drift_limit` times the norm of the parameters, H is halved; else, where
-    communication took more than `communication_share` of the time, H is doubled; always within `min_sync_every` and
-    `max_sync_every`. Every choice is recorded in `metrics.jsonl` as [step, H]. Since times are measured, a rerun may
-    choose otherwise. Slots, incomplete periods and weights are those of `parameter`.
+    After each call into the graph, and when they have settled, the ranks look together at what they have measured since
+    they last looked at an average: where the root mean square distance of a rank from the average exceeds `drift_limit`
+    times the norm of the parameters, H is halved; else, where communication took more than `communication_share` of the
+    time, H is doubled; always within `min_sync_every` and `max_sync_every`, and never beyond the steps of an epoch, at
+    whose end the ranks are averaged in any case. Every choice is recorded in `metrics.jsonl` as [step, H]. Since times are
+    measured, a rerun may choose otherwise. Slots, incomplete periods and weights are those of `parameter`.
     """
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
         self.period = None  # it changes under way
-        self.sync_every = tf.Variable(settings.sync_every, name="sync_every", trainable=False)
-        self.bounds = settings.min_sync_every, settings.max_sync_every
+        self.bounds = settings.min_sync_every, max(settings.min_sync_every, min(settings.max_sync_every, steps_per_epoch))
+        self.sync_every = tf.Variable(min(settings.sync_every, self.bounds[1]), name="sync_every", trainable=False)
         self.drift_limit, self.communication_share = settings.drift_limit, settings.communication_share
-        self.choices = [[0, settings.sync_every]]
-        self._seen = np.zeros(2), 0.0  # drift and seconds of communication at the last look
+        self.choices: list[list[int]] = []
+        self._seen = np.zeros(2), 0.0  # drift and seconds of communication when an average was last looked at
+        self._seconds = 0.0  # since then
 
     @property
     def vectors(self) -> dict[str, tf.Variable]:
         return {**super().vectors, "way_sync_every": self.sync_every}
 
+    def begin_epoch(self, epoch: int) -> None:
+        self._seen, self._seconds = (self.drift.numpy(), self.comm.traffic.seconds), 0.0
+        if not self.replica.updates:  # the run's beginning, which one that is resumed has behind it
+            self.choices.append([0, int(self.sync_every)])
+
     def after_call(self, step: int, seconds: float) -> None:
+        self._seconds += seconds
         drift, communication = self.drift.numpy(), self.comm.traffic.seconds
         seen_drift, seen_communication = self._seen
-        if drift[1] < seen_drift[1]:  # an epoch's report has begun the count anew
-            seen_drift = np.zeros(2)
-        self._seen = drift, communication
         squares, averages, talked, total = self.comm.sum(
-            np.array([*(drift - seen_drift), communication - seen_communication, seconds])).numpy()
+            np.array([*(drift - seen_drift), communication - seen_communication, self._seconds])).numpy()
         if not averages:
             return
+        self._seen, self._seconds = (drift, communication), 0.0
         norm = self.comm.mean(tf.norm(self.replica.vector)[tf.newaxis]).numpy()[0]
         was = int(self.sync_every)
         chosen = self.choose(was, float(np.sqrt(squares / averages) / norm), float(talked / total))
         if chosen != was:
             self.sync_every.assign(chosen)
             self.choices.append([step, chosen])
+
+    def after_synchronizing(self, step: int, seconds: float) -> None:
+        """The last average of an epoch, which may be its only one."""
+        self.after_call(step, seconds)
 
     def choose(self, sync_every: int, drift: float, share: float) -> int:
         """The next period, from the drift relative to the parameters' norm and the share of time in communication."""

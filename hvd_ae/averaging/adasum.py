@@ -33,7 +33,7 @@ class Adasum(Strategy):
 
     @tf.function
     def synchronize(self) -> None:
-        self.average(self.replica.buffers)
+        self.synchronize_state()
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

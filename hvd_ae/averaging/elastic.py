@@ -36,3 +36,5 @@ class Elastic(Periodic):
         self.add_drift(self.replica.vector, mean)
         self.replica.vector.assign_sub(self.rank_rate * (self.replica.vector - self.centre))
         self.centre.assign_add(self.centre_rate * (mean - self.centre))
+        self.replica.constrain(self.replica.vector)
+        self.replica.constrain(self.centre)

@@ -53,13 +53,15 @@ class Gossip(Strategy):
             distance = tf.bitwise.left_shift(1, self.steps % (size - 1).bit_length())
             mixed = (own + self.comm.ring_shift(own, distance)) / 2.0
         self.replica.vector.assign(mixed)
+        self.replica.constrain(self.replica.vector)
         self.steps.assign_add(1)
 
     @tf.function
     def synchronize(self) -> None:
         self.mean.assign(self.comm.mean(tf.convert_to_tensor(self.replica.vector)))
         self.add_drift(self.replica.vector, self.mean)
-        self.average(self.replica.buffers)
+        self.replica.constrain(self.mean)
+        self.synchronize_state()
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

@@ -78,7 +78,7 @@ class Gradient(Strategy):
     def synchronize(self) -> None:
         if self.accumulate > 1 and self.steps_accumulated > 0:
             self._apply_accumulated()
-        self.average(self.replica.buffers)
+        self.synchronize_state()
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

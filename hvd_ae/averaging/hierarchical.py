@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.cost import Job, Parts, all_reduce, nodes_of, slowest
@@ -24,14 +25,22 @@ class Hierarchical(Parameter):
 
     The fast links inside a node carry a gradient every step; the slow ones between nodes carry the parameters every H
     steps, each rank of a node its own part of them. Slots are the same within a node; `slots` says what becomes of them
-    among nodes, as in `parameter`. `ranks_per_node` lets consecutive ranks of one machine stand for several nodes.
+    among nodes, as in `parameter`. Nodes are those that MPI reports, in whatever order ranks were placed on them;
+    `ranks_per_node` lets consecutive ranks of one machine stand for several.
     """
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
-        nodes, each = _nodes_of(settings, comm.world)
-        self.inside = comm.split([list(range(n * each, (n + 1) * each)) for n in range(nodes)])
-        self.across = comm.split([list(range(local, nodes * each, each)) for local in range(each)])
+        _, each = _nodes_of(settings, comm.world)
+        mine = comm.world.node if settings.ranks_per_node is None else comm.world.rank // each
+        node_of = comm.all_gather(np.array([mine], np.int64)).numpy().tolist()
+        inside = [[rank for rank in range(len(node_of)) if node_of[rank] == node] for node in sorted(set(node_of))]
+        self.inside = comm.split(inside)
+        self.across = comm.split([sorted(group) for group in zip(*inside, strict=True)])
+
+    def close(self) -> None:
+        self.inside.free()
+        self.across.free()
 
     @classmethod
     def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
@@ -57,7 +66,7 @@ class Hierarchical(Parameter):
                 sizes = part_sizes(vector.shape[0], self.inside.world.size)
                 first, count = sum(sizes[: self.inside.world.rank]), sizes[self.inside.world.rank]
                 part = self.across.sum(weight * vector[first : first + count])
-                vector.assign(tf.ensure_shape(self.inside.all_gather(part), vector.shape))
+                vector.assign(tf.ensure_shape(self.inside.all_gather(part, vector.shape[0]), vector.shape))
             self.average(self.replica.buffers)
 
     @staticmethod

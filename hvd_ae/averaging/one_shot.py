@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.cost import Job, Parts
-from hvd_ae.averaging.strategy import Strategy
+from hvd_ae.averaging.strategy import Strategy, of_rank
 from hvd_ae.models.replica import Batch
 from hvd_ae.runtime.world import World
 
@@ -15,25 +15,34 @@ class OneShot(Strategy):
     """One-shot averaging (Zinkevich et al. 2010, "Parallelized Stochastic Gradient Descent").
 
     Parameters and slots are each rank's own to the end. What is evaluated after an epoch, and saved at the end, is the
-    mean of the ranks' parameters and buffers, weighted by the samples each has trained on; training goes on from each
-    rank's own.
+    mean of the ranks' parameters and buffers, weighted by the samples each has trained on, with the first rank's other
+    state; training goes on from each rank's own.
     """
 
-    own = ("seed_", "slot_", "count_", "parameters", "buffers", "way_rows")
+    own = ("seed_", "state_", "slot_", "count_", "parameters", "buffers", "way_rows")
     period = None
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
         self.mean = tf.Variable(replica.vector, name="mean", trainable=False)
         self.mean_buffers = tf.Variable(replica.buffers, name="mean_buffers", trainable=False)
+        # with the states of the first rank in the places of this rank's own
+        self.first_counters = [counter if is_seed else tf.Variable(counter, trainable=False)
+                               for counter, is_seed in zip(replica.counters, replica.flat.is_seed)]
 
     @property
     def result(self) -> tuple[tf.Variable, tf.Variable]:
         return self.mean, self.mean_buffers
 
     @property
+    def result_counters(self) -> list[tf.Variable]:
+        return self.first_counters
+
+    @property
     def vectors(self) -> dict[str, tf.Variable]:
-        return {**self.replica.vectors, "mean": self.mean, "mean_buffers": self.mean_buffers,
+        first = {f"first_{position}": counter for position, counter in enumerate(self.first_counters)
+                 if not self.replica.flat.is_seed[position]}
+        return {**self.replica.vectors, "mean": self.mean, "mean_buffers": self.mean_buffers, **first,
                 "way_rows": self.replica.samples_since_sync}
 
     def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
@@ -49,8 +58,12 @@ class OneShot(Strategy):
         if trained:
             self.mean.assign(self.comm.sum(weight * self.replica.vector))
             self.add_drift(self.replica.vector, self.mean)
+            self.replica.constrain(self.mean)
             if self.replica.buffers.shape[0]:
                 self.mean_buffers.assign(self.comm.sum(weight * self.replica.buffers))
+        for first, own in zip(self.first_counters, self.replica.counters):
+            if first is not own:
+                first.assign(of_rank(self.first_trainer, own, self.comm))
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

@@ -38,6 +38,9 @@ class Overlapped(Periodic):
         if bool(self.under_way) and not self.async_sum.under_way:
             self.async_sum.begin((self.sent_weight * self.sent).numpy())
 
+    def close(self) -> None:
+        self.comm.free_beside(self.async_sum)
+
     def average_period(self) -> None:
         self._take_over()
         self._send()
@@ -48,7 +51,8 @@ class Overlapped(Periodic):
         weight, trained = self._weight_of_period()
         if trained:
             self.replica.vector.assign(self.comm.sum(weight * self.replica.vector))
-        self.average(self.replica.buffers)
+            self.replica.constrain(self.replica.vector)
+        self.synchronize_state()
         self.rows_sent.assign([0, 0])
         self.steps_since.assign(0)
 
@@ -58,6 +62,7 @@ class Overlapped(Periodic):
             average = tf.ensure_shape(tf.numpy_function(self.async_sum.end, [], tf.float32), self.sent.shape)
             self.add_drift(self.sent, average)
             self.replica.vector.assign(average + (self.replica.vector - self.sent))
+            self.replica.constrain(self.replica.vector)
             self.under_way.assign(False)
 
     def _send(self) -> None:

@@ -1,5 +1,6 @@
 """Averaging parameters every H steps: ranks train alone in between, which sends 1/H of the bytes."""
 
+import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.periodic import Periodic
@@ -33,6 +34,11 @@ class Parameter(Periodic):
         outer = {} if self.outer == "none" else {"outer_anchor": self.anchor, "outer_velocity": self.velocity}
         return {**self.replica.vectors, **outer}
 
+    def begin_here(self) -> None:
+        """Let the first outer step start from where the ranks are now, if none has been taken and no period is under way."""
+        if self.outer != "none" and not self.steps_into_period and not np.any(self.velocity):
+            self.anchor.assign(self.replica.vector)
+
     def average_period(self) -> None:
         """The average, what it does to the slots, and the outer step."""
         before = tf.identity(self.replica.vector)
@@ -43,6 +49,8 @@ class Parameter(Periodic):
         self.add_drift(before, self.replica.vector)
         if self.outer != "none":
             self._outer_step()
+        else:
+            self.replica.constrain(self.replica.vector)
 
     def average_all(self, *vectors: tf.Variable) -> None:
         self.average(*vectors, self.replica.buffers)
@@ -52,4 +60,5 @@ class Parameter(Periodic):
         self.velocity.assign(self.outer_momentum * self.velocity + moved)
         step = moved + self.outer_momentum * self.velocity if self.outer == "nesterov" else self.velocity
         self.anchor.assign_sub(self.outer_rate * step)
+        self.replica.constrain(self.anchor)
         self.replica.vector.assign(self.anchor)

@@ -44,7 +44,7 @@ class Periodic(Strategy):
     def synchronize(self) -> None:
         if self.steps_since > 0:
             self._end_period()
-        self.average(self.replica.buffers)  # where the end of a period has not done so
+        self.synchronize_state()
 
     def _end_period(self) -> None:
         self.average_period()

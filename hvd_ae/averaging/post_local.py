@@ -36,7 +36,10 @@ class PostLocal(Strategy):
         return self.then.steps_into_period
 
     def begin_epoch(self, epoch: int) -> None:
+        """The outer optimizer, where there is one, sets out from what the gradients have reached."""
         self.is_local.assign(epoch >= self.local_after)
+        if epoch >= self.local_after:
+            self.then.begin_here()
 
     def step(self, batch: Batch) -> tf.Tensor:
         if self.is_local:  # noqa: SIM108 - of a tensor: autograph makes a branch of the graph from it

@@ -25,6 +25,10 @@ class Sequential(Periodic):
         self.kept = tf.Variable(tf.zeros_like(replica.vector), name="kept", trainable=False)
         self.point_to_point = comm.point_to_point() if comm.world.size > 1 else None
 
+    def close(self) -> None:
+        if self.point_to_point:
+            self.comm.free_beside(self.point_to_point)
+
     def step_within_period(self, batch: Batch) -> tf.Tensor:
         if self.steps_since == 0:
             self._wait_for_my_turn()
@@ -51,6 +55,7 @@ class Sequential(Periodic):
             tf.numpy_function(lambda mean: self.point_to_point.send(mean, rank + 1) or np.int32(0), [self.kept], tf.int32)
         self.replica.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.kept), size - 1))
         self.add_drift(trained, self.replica.vector)
+        self.replica.constrain(self.replica.vector)
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

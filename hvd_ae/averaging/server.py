@@ -37,6 +37,7 @@ class Server(Strategy):
 
     own = ("seed_", "slot_", "count_")
     period = None
+    first_trainer = 1
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
@@ -99,13 +100,13 @@ class Server(Strategy):
     @tf.function
     def _take_over(self) -> None:
         self.replica.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.replica.vector), _SERVER))
-        self.average(self.replica.buffers)
+        self.synchronize_state()
 
     def measurements(self) -> dict:
         return self.exchange.measurements()
 
     def close(self) -> None:
-        self.exchange.close()
+        self.comm.free_beside(self.exchange.beside)
 
 
 class _Synchronous:
@@ -113,7 +114,7 @@ class _Synchronous:
 
     def __init__(self, replica: Replica, comm: Communicator, workers: int, aggregate: int):
         self._replica, self._workers, self._aggregate = replica, workers, aggregate
-        self._messages = comm.point_to_point()
+        self.beside = self._messages = comm.point_to_point()
         self.version = 0  # of the parameters that this rank has
         self._parameters: np.ndarray | None = None  # of a worker: what the server answered last
         self._applied = self._dropped = 0
@@ -178,10 +179,9 @@ class _Synchronous:
         self._messages.send(np.append(self._replica.vector.numpy(), version), worker, _PARAMETERS)
 
     def measurements(self) -> dict:
-        return {"gradients_applied": self._applied, "gradients_dropped": self._dropped}
-
-    def close(self) -> None:
-        pass
+        applied, dropped = self._applied, self._dropped
+        self._applied = self._dropped = 0
+        return {"gradients_applied": applied, "gradients_dropped": dropped}
 
 
 class _Asynchronous:
@@ -189,7 +189,7 @@ class _Asynchronous:
 
     def __init__(self, replica: Replica, comm: Communicator, workers: int, aggregate: int):
         self._replica, self._workers = replica, workers
-        self._window = comm.parameter_window(replica.vector.shape[0])
+        self.beside = self._window = comm.parameter_window(replica.vector.shape[0])
         self.version = 0  # of the parameters that this rank has
         self._staleness: list[int] = []
 
@@ -224,6 +224,3 @@ class _Asynchronous:
             "staleness_mean": float(np.mean(staleness)) if staleness else None,
             "staleness_max": max(staleness, default=None),
         }
-
-    def close(self) -> None:
-        self._window.free()

@@ -34,6 +34,9 @@ class Sharded(Gradient):
 
     def begin_epoch(self, epoch: int) -> None:
         """This rank's part may come from a checkpoint or from the root; steps then keep it and the whole the same."""
+        self._take_my_part()
+
+    def _take_my_part(self) -> None:
         first, count = self.replica.part
         self.replica.trained.value.assign(self.replica.vector[first : first + count])
 
@@ -44,8 +47,11 @@ class Sharded(Gradient):
         if self.clip_norm is not None:
             square = self.comm.sum(tf.reduce_sum(tf.square(mine))[tf.newaxis])[0]
         self.replica.update(self.clipped(mine, square))
-        whole = self.comm.all_gather(tf.convert_to_tensor(self.replica.trained.value))
+        whole = self.comm.all_gather(tf.convert_to_tensor(self.replica.trained.value), self.replica.vector.shape[0])
         self.replica.vector.assign(tf.ensure_shape(whole, self.replica.vector.shape))
+        if self.replica.flat.is_constrained:  # of whole layers, in which a part may begin and end
+            self.replica.constrain(self.replica.vector)
+            self._take_my_part()
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

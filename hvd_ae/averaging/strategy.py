@@ -23,8 +23,10 @@ class OfRanks(Iterator[np.ndarray], Sized):
 class Strategy(ABC):
     """A way of averaging over ranks, bound to this rank's replica.
 
-    Whatever a way does, two things are the same for all. Buffers (batch normalisation's statistics) are averaged when
-    the ranks settle, weighted by the samples each rank has seen since. Counters (dropout's seeds) are a rank's own.
+    Whatever a way does, some things are the same for all. Buffers (batch normalisation's statistics) are averaged when
+    the ranks settle, weighted by the samples each rank has seen since. Seeds (dropout's) are a rank's own. Of any other
+    state (masks, tables, counts), which has no mean, all ranks take over that of the first rank that trains. And whatever
+    writes parameters, `Replica.update` apart, has the layers' constraints applied to them: `self.replica.constrain`.
 
     Args:
         steps_per_epoch: of every rank, for ways that change with the epoch.
@@ -35,6 +37,8 @@ class Strategy(ABC):
     own: tuple[str, ...] = ("seed_",)
     # steps from one moment at which all ranks hold the same to the next; None where that is only when they settle
     period: int | None = 1
+    # the rank whose state, of what has no mean, becomes that of all
+    first_trainer = 0
     # steps that ranks take without meeting in between, so that calls into the graph must hold whole multiples of them
     steps_at_once = 1
 
@@ -92,6 +96,11 @@ class Strategy(ABC):
         return self.replica.vector, self.replica.buffers
 
     @property
+    def result_counters(self) -> list[tf.Variable]:
+        """Seeds and other state to evaluate and to save with `result`."""
+        return self.replica.counters
+
+    @property
     def vectors(self) -> dict[str, tf.Variable]:
         """Everything that training changes, by name, what this way adds included."""
         return self.replica.vectors
@@ -107,10 +116,13 @@ class Strategy(ABC):
         Args:
             of_ranks: what each of those ranks had, in their order, one at a time, and how many they are.
 
-        Returns None to leave it as it is in a new run. Here: a rank's own seeds, the mean of numbers, the largest count.
+        Returns None to leave it as it is in a new run. Here: a rank's own seeds, the first rank's other state, the mean of
+        numbers, the largest count.
         """
         if name.startswith("seed_"):
             return next(islice(of_ranks, world.rank, None), None)
+        if name.startswith("state_"):
+            return next(of_ranks)
         first = next(of_ranks)
         if not np.issubdtype(first.dtype, np.floating):
             return max((first, *of_ranks), key=int)
@@ -142,6 +154,9 @@ class Strategy(ABC):
     def after_call(self, step: int, seconds: float) -> None:
         """A chance to adapt, after each call into the graph, on every rank; `seconds` is what it took here."""
 
+    def after_synchronizing(self, step: int, seconds: float) -> None:
+        """The same when the ranks have settled at the end of an epoch, before `drift` begins anew."""
+
     def measurements(self) -> dict:
         """What this way wants to say in an epoch's row of `metrics.jsonl` beside what all say (every rank calls it)."""
         return {}
@@ -155,6 +170,15 @@ class Strategy(ABC):
         if batch.size > 0:
             self.replica.update(gradient)
         return loss_sum
+
+    def synchronize_state(self) -> None:
+        """Make the same on all ranks what is no parameter: the mean of buffers, and the first trainer's other state.
+
+        Every way ends its settling with it. Inside `tf.function`.
+        """
+        self.average(self.replica.buffers)
+        for state in self.replica.states:
+            state.assign(of_rank(self.first_trainer, state, self.comm))
 
     def average(self, *vectors: tf.Variable) -> None:
         """Replace vectors by their mean over samples: each rank weighs what it has trained on since the last time.
@@ -180,3 +204,15 @@ class Strategy(ABC):
         """Record how far this rank was from the average."""
         distance = tf.cast(tf.reduce_sum(tf.math.squared_difference(before, average)), tf.float64)
         self.drift.assign_add([distance, 1.0])
+
+
+def of_rank(rank: int, variable: tf.Variable, comm: Communicator) -> tf.Tensor:
+    """The value that a variable of any dtype has on this rank, on every rank."""
+    vector = tf.reshape(tf.convert_to_tensor(variable), [-1])
+    if vector.dtype in (tf.float32, tf.int64):
+        return tf.reshape(comm.broadcast(vector, rank), variable.shape)
+    # as bytes, since not every engine knows every dtype; what is longer than a byte becomes a row of bytes
+    as_bytes = tf.cast(vector, tf.uint8) if vector.dtype == tf.bool else tf.bitcast(vector, tf.uint8)
+    theirs = tf.reshape(comm.broadcast(tf.reshape(as_bytes, [-1]), rank), tf.shape(as_bytes))
+    value = tf.cast(theirs, tf.bool) if vector.dtype == tf.bool else tf.bitcast(theirs, vector.dtype)
+    return tf.reshape(value, variable.shape)

@@ -14,7 +14,7 @@ def checksum(*vectors: tf.Tensor) -> int:
     """A number of 63 bits from the bytes of vectors (BLAKE2b): two ranks that agree on it hold the same bytes."""
     digest = hashlib.blake2b(digest_size=8)
     for vector in vectors:
-        digest.update(np.ascontiguousarray(vector.numpy()).data)
+        digest.update(np.ascontiguousarray(vector.numpy()).reshape(-1).view(np.uint8).data)
     return int.from_bytes(digest.digest(), "big") >> 1
 
 
@@ -22,8 +22,8 @@ def check_in_sync(strategy: Strategy, step: int, synchronized: bool = True) -> b
     """Compare what this way promises to be the same on all ranks; every rank calls it.
 
     Args:
-        synchronized: whether the ranks have just settled. Otherwise they are at the end of a period, where buffers, which most
-            ways average only when they settle, may differ and are left out.
+        synchronized: whether the ranks have just synchronized. Otherwise they are at the end of a period, where buffers and other
+            state, which most strategies make the same only when they synchronize, may differ and are left out.
 
     Returns True, or None where the way promises nothing.
 
@@ -32,7 +32,7 @@ def check_in_sync(strategy: Strategy, step: int, synchronized: bool = True) -> b
     """
     shared = strategy.replicated_state()
     if not synchronized:
-        shared.pop("buffers", None)
+        shared = {name: vector for name, vector in shared.items() if not name.startswith(("buffers", "state_"))}
     if not shared:
         return None
     own = np.array([checksum(*shared.values())], np.int64)

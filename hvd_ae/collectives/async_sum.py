@@ -14,12 +14,14 @@ class AsyncSum:
     Args:
         sum_of: the sum over ranks of a float vector, which it must not change; called by the thread.
         bytes_a_byte: what this rank sends for each byte of a vector.
+        give_back: called by `free`, when no sum is under way.
     """
 
-    def __init__(self, sum_of: Callable[[np.ndarray], np.ndarray], bytes_a_byte: float):
-        self._sum_of, self._bytes_a_byte = sum_of, bytes_a_byte
+    def __init__(self, sum_of: Callable[[np.ndarray], np.ndarray], bytes_a_byte: float,
+                 give_back: Callable[[], None] = lambda: None):
+        self._sum_of, self._bytes_a_byte, self._give_back = sum_of, bytes_a_byte, give_back
         self._thread: threading.Thread | None = None
-        self._vectors: SimpleQueue[np.ndarray] = SimpleQueue()
+        self._vectors: SimpleQueue[np.ndarray | None] = SimpleQueue()
         self._sums: SimpleQueue[np.ndarray | BaseException] = SimpleQueue()
         self.under_way = 0  # sums begun and not ended
         self.bytes_sent, self.seconds, self.calls = 0, 0.0, 0  # of the time only what this rank has waited
@@ -48,9 +50,20 @@ class AsyncSum:
         self.bytes_sent += round(self._bytes_a_byte * result.nbytes)
         return result
 
+    def free(self) -> None:
+        """Wait for what is under way, and give back what is needed for more (every rank calls it).
+
+        MPI must not be left while the thread is in the middle of a sum, such as one that a run begins as it goes on.
+        """
+        while self.under_way:
+            self.end()
+        if self._thread is not None:
+            self._vectors.put(None)
+            self._thread.join()
+        self._give_back()
+
     def _run(self) -> None:
-        while True:
-            vector = self._vectors.get()
+        while (vector := self._vectors.get()) is not None:
             try:
                 self._sums.put(self._sum_of(vector))
             except BaseException as error:  # raised where the sum is asked for

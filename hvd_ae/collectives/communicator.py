@@ -1,14 +1,15 @@
-"""The six collectives on flat vectors, counted and timed in one place; each engine only moves the bytes."""
+"""What ranks can do together with flat vectors, counted and timed in one place; each engine only moves the bytes."""
 
+import time
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
 from hvd_ae.collectives.async_sum import AsyncSum
-from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
 _ALL_OF_IT = None  # instead of a number of rounds: the whole vector leaves this rank
@@ -50,6 +51,7 @@ class Communicator(ABC):
             # calls, bytes and seconds: float64 counts bytes exactly up to 9 PB
             self._traffic = tf.Variable(tf.zeros([3], tf.float64), trainable=False, name="traffic")
             self._begun = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="begun")
+        self._works_at: list[tuple[str, float]] = []  # what `busy` announces, and since when
 
     def sum(self, vector) -> tf.Tensor:
         """The element-wise sum over ranks, the same bytes on every rank."""
@@ -70,9 +72,13 @@ class Communicator(ABC):
         """This rank's part of the sum over ranks; `part_sizes` says how long each part is."""
         return self._metered(self._reduce_scatter, vector, 1.0)
 
-    def all_gather(self, part) -> tf.Tensor:
-        """The ranks' parts, which may differ in length, one after the other in rank order."""
-        return self._metered(self._all_gather, part, self.world.size)
+    def all_gather(self, part, total: int | None = None) -> tf.Tensor:
+        """The ranks' parts, which may differ in length, one after the other in rank order.
+
+        Args:
+            total: the length of the result, where all ranks know it: otherwise they may have to ask one another.
+        """
+        return self._metered(lambda p: self._all_gather(p, total), part, self.world.size)
 
     def broadcast(self, vector, root: int = 0) -> tf.Tensor:
         """The vector of rank `root`; the others' must have the same length and dtype."""
@@ -86,13 +92,23 @@ class Communicator(ABC):
         """Part r of the result is rank r's part for this rank; the parts are of equal length on all ranks."""
         return self._metered(self._all_to_all, vector, 1.0)
 
+    @abstractmethod
     def split(self, groups: list[list[int]]) -> "Communicator":
-        """Collectives among the ranks of this rank's group; every rank calls it with the same disjoint groups."""
-        raise Refused(f"collectives={self.name!r} is one process and has no groups of ranks: start more ranks")
+        """Collectives among the ranks of this rank's group; every rank calls it with the same disjoint groups.
+
+        Whoever splits calls `free` when the group is no longer needed.
+        """
+
+    def free(self) -> None:
+        """Give back what `split` took; every rank of the group calls it."""
 
     @abstractmethod
     def async_sum(self) -> AsyncSum:
-        """A way to sum vectors while the ranks compute; every rank calls it."""
+        """A way to sum vectors while the ranks compute; every rank calls it, and `free_beside` when it needs it no longer."""
+
+    def free_beside(self, other) -> None:
+        """Give back what `background` and the like took; every rank calls it, in the same order."""
+        other.free()
 
     def adasum(self, vector) -> tf.Tensor:
         """The adaptive sum over ranks, whose number must be a power of two (see `averaging/adasum.py`)."""
@@ -113,6 +129,21 @@ class Communicator(ABC):
             folder: where every rank that can writes its Python stacks then.
         """
         return nullcontext()
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """While the context lasts, this rank does honest work for which others may wait longer than for anything else.
+
+        Nothing is communicated: its own watchdog tells those who ask. A rank may enter it alone.
+
+        Args:
+            what: the work, as it is said where it takes too long: "writing the models".
+        """
+        self._works_at.append((what, time.monotonic()))
+        try:
+            yield
+        finally:
+            self._works_at.pop()
 
     def close(self) -> None:
         """Leave the job in good order; nothing may be called after it. Only needed where Python's own exit is cut."""
@@ -139,7 +170,7 @@ class Communicator(ABC):
             seconds = tf.timestamp() - started
         with tf.device("/cpu:0"):
             self._traffic.assign_add(
-                tf.stack([tf.constant(1.0, tf.float64), share * tf.cast(tf.size(vector), tf.float64), seconds])
+                tf.stack([tf.constant(1.0, tf.float64), share * tf.cast(tf.size(vector, tf.int64), tf.float64), seconds])
             )
         return result
 
@@ -165,7 +196,7 @@ class Communicator(ABC):
     def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor: ...
 
     @abstractmethod
-    def _all_gather(self, part: tf.Tensor) -> tf.Tensor: ...
+    def _all_gather(self, part: tf.Tensor, total: int | None = None) -> tf.Tensor: ...
 
     @abstractmethod
     def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor: ...

@@ -2,19 +2,26 @@
 
 import copy
 import os
+from collections.abc import Callable
 
 import horovod.tensorflow as hvd
+import numpy as np
 import tensorflow as tf
 from mpi4py import MPI
 
 from hvd_ae.collectives.mpi import MPICommunicator, group_of
 from hvd_ae.errors import Refused
-from hvd_ae.runtime.nodes import find_world
+from hvd_ae.runtime.nodes import find_world, numbers_of_all
 from hvd_ae.runtime.world import World
+
+# Elements in one operation: Horovod counts them in C's int, and crashes beyond it (mpi_operations.cc).
+LARGEST = 2**31 - 1
 
 
 class HorovodCommunicator(MPICommunicator):
-    """Horovod's raw collectives; only the barrier, the world and the abort go through MPI directly.
+    """Horovod's raw collectives; the barrier, the world, the abort and what Horovod lacks go through MPI directly.
+
+    A vector that is too long for Horovod to count is sent in pieces where each element is by itself, else through MPI.
 
     Raises:
         Refused: Horovod sees another number of ranks than MPI does.
@@ -61,26 +68,69 @@ class HorovodCommunicator(MPICommunicator):
         return part
 
     def _sum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Sum, **self._for("sum"))
+        return self._in_pieces(lambda piece: hvd.allreduce(piece, op=hvd.Sum, **self._for("sum")), vector)
 
     def _minimum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Min, **self._for("minimum"))
+        return self._in_pieces(lambda piece: hvd.allreduce(piece, op=hvd.Min, **self._for("minimum")), vector)
 
     def _maximum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Max, **self._for("maximum"))
+        return self._in_pieces(lambda piece: hvd.allreduce(piece, op=hvd.Max, **self._for("maximum")), vector)
 
     def _reduce_scatter(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.reducescatter(vector, op=hvd.Sum, **self._for("reduce_scatter"))
+        return _chosen(_length(vector) > LARGEST, lambda: MPICommunicator._reduce_scatter(self, vector),
+                       lambda: hvd.reducescatter(vector, op=hvd.Sum, **self._for("reduce_scatter")))
 
-    def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
-        return hvd.allgather(part, **self._for("all_gather"))
+    def _all_gather(self, part: tf.Tensor, total: int | None = None) -> tf.Tensor:
+        if total is None:
+            total = self._on_numpy(lambda own: self._total_length(own), tf.reshape(tf.size(part, tf.int64), [1]), [1])[0]
+        return _chosen(total > LARGEST, lambda: MPICommunicator._all_gather(self, part),
+                       lambda: hvd.allgather(part, **self._for("all_gather")))
+
+    def _total_length(self, own: np.ndarray) -> np.ndarray:
+        """Each rank knows its own part's length only, and Horovod counts the elements of all."""
+        return numbers_of_all(self.communicator, own.tolist()).sum(axis=0)
 
     def _broadcast(self, vector: tf.Tensor, root: int) -> tf.Tensor:
         root = self._set.ranks[root] if self._set.ranks else root  # Horovod counts the ranks of the whole job
-        return hvd.broadcast(vector, root_rank=root, **self._for("broadcast"))
+        return self._in_pieces(lambda piece: hvd.broadcast(piece, root_rank=root, **self._for("broadcast")), vector)
 
     def _adasum(self, vector: tf.Tensor) -> tf.Tensor:
-        return hvd.allreduce(vector, op=hvd.Adasum, **self._for("adasum"))
+        return _chosen(_length(vector) > LARGEST, lambda: MPICommunicator._adasum(self, vector),
+                       lambda: hvd.allreduce(vector, op=hvd.Adasum, **self._for("adasum")))
+
+    def _in_pieces(self, operation: Callable[[tf.Tensor], tf.Tensor], vector: tf.Tensor) -> tf.Tensor:
+        """An operation on each element by itself, on at most `LARGEST` of them at a time."""
+        length = _length(vector)
+
+        def one_after_the_other() -> tf.Tensor:
+            result = tf.TensorArray(vector.dtype, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
+            pieces = (length + LARGEST - 1) // LARGEST
+            _, result = tf.while_loop(
+                lambda piece, _: piece < tf.cast(pieces, tf.int32),
+                lambda piece, done: (piece + 1, done.write(piece, operation(_piece(vector, piece)))),
+                (tf.constant(0), result), parallel_iterations=1)
+            whole = result.concat()
+            whole.set_shape(vector.shape)
+            return whole
+
+        return _chosen(length > LARGEST, one_after_the_other, lambda: operation(vector))
+
+
+def _length(vector: tf.Tensor):
+    """A number, or inside `tf.function` a tensor where only the run will tell."""
+    return tf.size(vector, tf.int64) if vector.shape[0] is None else vector.shape[0]
+
+
+def _piece(vector: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    first = tf.cast(number, tf.int64) * LARGEST
+    return vector[first : first + LARGEST]
+
+
+def _chosen(is_long, then: Callable[[], tf.Tensor], otherwise: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """One of two, now where it is known already; nothing is added to the graph of vectors of known, usual length."""
+    if tf.is_tensor(is_long) and not tf.executing_eagerly():
+        return tf.cond(is_long, then, otherwise)
+    return then() if bool(is_long) else otherwise()
 
 
 def _choose_cycle(world: World) -> None:

@@ -1,5 +1,6 @@
 """Collectives through mpi4py on the vector's own memory, added up in a fixed order, so that reruns agree bit for bit."""
 
+import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -36,13 +37,21 @@ class MPICommunicator(Communicator):
         super().__init__(world)
         self.communicator = communicator
         self._side_channels: list[PointToPoint | ParameterWindow | AsyncSum] = []  # what moves bytes beside the collectives
-        self._waits_in_mpi = False
+        self._moved_beside = Traffic(0, 0, 0.0)  # by those that are no longer needed
+        self._waits_in_mpi, self._waits_ended = False, 0
 
     @property
     def traffic(self) -> Traffic:
         collective = super().traffic
-        return Traffic(*(total + sum(getattr(other, name) for other in self._side_channels)
+        return Traffic(*(total + getattr(self._moved_beside, name) + sum(getattr(other, name) for other in self._side_channels)
                          for name, total in vars(collective).items()))
+
+    def free_beside(self, other: PointToPoint | ParameterWindow | AsyncSum) -> None:
+        """Give back what `messages`, `background` or `parameter_window` took; every rank calls it, in the same order."""
+        other.free()
+        moved = {name: total + getattr(other, name) for name, total in vars(self._moved_beside).items()}
+        self._moved_beside = Traffic(**moved)
+        self._side_channels.remove(other)
 
     def point_to_point(self) -> PointToPoint:
         """A way to send vectors from rank to rank; every rank calls it."""
@@ -56,8 +65,8 @@ class MPICommunicator(Communicator):
             ring.all_gather(backoff_comm, total, parts)
             return total
 
-        async_sum = AsyncSum(sum_of, 2 * (self.world.size - 1) / self.world.size)
         backoff_comm = ring.BackoffComm(self.communicator, lambda: async_sum.is_waiting)
+        async_sum = AsyncSum(sum_of, 2 * (self.world.size - 1) / self.world.size, backoff_comm.free)
         self._side_channels.append(async_sum)
         return async_sum
 
@@ -79,19 +88,27 @@ class MPICommunicator(Communicator):
     @contextmanager
     def _waiting(self):
         self._waits_in_mpi = True
-        yield
-        self._waits_in_mpi = False
+        try:
+            yield
+        finally:
+            self._waits_ended += 1
+            self._waits_in_mpi = False
 
     def wait_token(self) -> tuple | None:
         """None, or this rank waits for others: then a value that stays the same for as long as it is the same wait."""
         ended, begun = self._traffic.numpy()[0], self._begun.numpy()
         calls = sum(other.calls for other in self._side_channels)
         if self._waits_in_mpi or begun > ended or any(other.is_waiting for other in self._side_channels):
-            return ended, calls
+            return ended, calls, self._waits_ended
         return None
 
+    def works_at(self) -> tuple[str, float] | None:
+        """What this rank has announced by `busy`, and for how many seconds it has been at it."""
+        what, since = (self._works_at or [("", 0.0)])[0]
+        return (what, time.monotonic() - since) if what else None
+
     def watched(self, timeout: float, folder: Path) -> AbstractContextManager:
-        return Watchdog(self.communicator, self.wait_token, timeout, folder) if timeout else nullcontext()
+        return Watchdog(self.communicator, self, timeout, folder) if timeout else nullcontext()
 
     def close(self) -> None:
         MPI.Finalize()
@@ -114,7 +131,7 @@ class MPICommunicator(Communicator):
         self._reduce_part(vector, parts, mine)
         return mine
 
-    def _all_gather(self, part: tf.Tensor) -> tf.Tensor:
+    def _all_gather(self, part: tf.Tensor, total: int | None = None) -> tf.Tensor:
         return self._on_numpy(self._gather, part, [None])
 
     def _gather(self, part: np.ndarray) -> np.ndarray:
@@ -213,9 +230,12 @@ class MPICommunicator(Communicator):
         part.counts_with(self)
         return part
 
+    def free(self) -> None:
+        self.communicator.Free()
+
     def counts_with(self, whole: "MPICommunicator") -> None:
-        """What a group of ranks moves is this rank's traffic too."""
-        self._traffic, self._begun = whole._traffic, whole._begun
+        """What a group of ranks moves is this rank's traffic too, and what it works at this rank's work."""
+        self._traffic, self._begun, self._works_at = whole._traffic, whole._begun, whole._works_at
 
     def _on_numpy(self, function, vector: tf.Tensor, shape, *more: tf.Tensor) -> tf.Tensor:
         """Call `function` on the tensors' memory, now or, inside `tf.function`, when the graph runs."""

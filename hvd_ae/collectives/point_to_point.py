@@ -47,6 +47,10 @@ class PointToPoint:
         self._count(0, started)
         return sender
 
+    def free(self) -> None:
+        """Give the communicator back, of which MPI has some two thousand (every rank calls it)."""
+        self._communicator.Free()
+
     def _count(self, bytes_sent: int, started: float) -> None:
         self.is_waiting = False
         self.calls += 1

@@ -25,6 +25,9 @@ class BackoffComm:
         self._communicator, self._is_awaited = communicator.Dup(), is_awaited
         self.rank, self.size = communicator.rank, communicator.size
 
+    def free(self) -> None:
+        self._communicator.Free()
+
     def Sendrecv(self, sent: np.ndarray, to: int, send_tag: int, received: np.ndarray, source: int, tag: int) -> None:
         requests = [self._communicator.Irecv(received, source, tag), self._communicator.Isend(sent, to, send_tag)]
         poll_with_backoff(lambda: MPI.Request.Testall(requests), lambda: SHORTEST if self._is_awaited() else _LONGEST)

@@ -1,6 +1,5 @@
 """One process by itself: every collective returns what it was given."""
 
-
 import tensorflow as tf
 
 from hvd_ae.collectives.async_sum import AsyncSum
@@ -31,7 +30,10 @@ class SingleCommunicator(Communicator):
     def _same(self, vector: tf.Tensor) -> tf.Tensor:
         return vector
 
-    _sum = _minimum = _maximum = _reduce_scatter = _all_gather = _all_to_all = _adasum = _same
+    _sum = _minimum = _maximum = _reduce_scatter = _all_to_all = _adasum = _same
+
+    def _all_gather(self, part: tf.Tensor, total: int | None = None) -> tf.Tensor:
+        return part
 
     def _shift(self, vector: tf.Tensor, distance: tf.Tensor) -> tf.Tensor:
         return vector

@@ -1,4 +1,4 @@
-"""The one place where a process learns which rank it is: everything below takes the world as a value."""
+"""Starts the engine: finds this process's rank, which everything after it takes as a value, and its share of devices."""
 
 import importlib
 import importlib.util

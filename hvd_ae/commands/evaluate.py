@@ -21,7 +21,9 @@ def evaluate(settings: EvaluateSettings) -> None:
     share = plan_evaluation(source.count, comm.world)
     sums = np.zeros(2)
     for inputs, outputs in outputs_of(model, source, share, settings.batch_size):
-        sums += [float(np.sum(LOSSES[name](inputs, outputs))) for name in (of_run.loss, "mse")]
+        loss, mse = (float(np.sum(LOSSES[name](inputs, outputs))) for name in (of_run.loss, "mse"))
+        penalty = sum(float(each) for each in model.losses)  # of its layers, in the call before
+        sums += [loss + penalty * len(inputs), mse]
     loss, mse = (comm.sum(sums).numpy() / source.count).tolist()
     if comm.world.is_root:
         print(json.dumps({"val_loss": loss, "val_mse": mse, "samples": source.count, "ranks": comm.world.size}), flush=True)

@@ -10,6 +10,7 @@ import keras
 
 from hvd_ae.errors import Refused
 from hvd_ae.models.autoencoders import WIDTHS, dense_autoencoder
+from hvd_ae.models.limits import check_changes_only_itself
 
 
 def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str, seed: int,
@@ -81,6 +82,7 @@ def _check_model(name: str, model, sample_shape: tuple[int, ...]) -> None:
     if given != tuple(sample_shape):
         raise Refused(f"model={name!r} turns samples of shape {tuple(sample_shape)} into {given}: an autoencoder's "
                       "output must have the shape of its input")
+    check_changes_only_itself(model, sample_shape)
 
 
 def find_encoder(model: keras.Model) -> keras.Model | None:

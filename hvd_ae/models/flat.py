@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hvd_ae.errors import Refused
+from hvd_ae.models.limits import check_honoured
 
 
 class Layout:
@@ -47,31 +47,43 @@ class LossAndGradient(NamedTuple):
     """What one forward and backward pass gives."""
 
     gradient: list[tf.Tensor]  # float32 (parameters,), in as many pieces as were asked for, each as soon as it is there
-    loss_sum: tf.Tensor  # float32 scalar: the sum over the rows of each sample's loss
+    loss_sum: tf.Tensor  # float32 scalar: the sum over the rows of each sample's loss, penalties of layers included
     buffers: tf.Tensor  # float32 (buffers,): moving statistics after the pass
-    counters: list[tf.Tensor]  # seeds and the like after the pass, in their own dtypes
+    counters: list[tf.Tensor]  # seeds and other state after the pass, in their own dtypes
 
 
 class FlatModel:
     """A Keras model called statelessly on slices of one vector.
 
-    What a Keras model holds falls into three kinds. Parameters are trained. Buffers are its other floating-point
-    variables, such as batch normalisation's moving statistics, and are averaged over ranks too. Counters are the
-    rest, such as dropout's seeds; they are a rank's own and never averaged.
+    What a Keras model holds falls into three kinds. Parameters are trained. Buffers are its other float32 variables,
+    such as batch normalisation's moving statistics, and are averaged over ranks too. Counters are the rest, of which no
+    mean could be taken: the states of seed generators, which are a rank's own, and any other state, such as masks, index
+    tables and quantised kernels, which is the same on all ranks once they have settled.
 
     Raises:
-        Refused: a parameter is not float32.
+        Refused: plain Keras would use something of the model that is not used here (see `limits.py`).
     """
 
     def __init__(self, model: keras.Model, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]):
-        odd = [v.path for v in model.trainable_variables if v.dtype != "float32"]
-        if odd:
-            raise Refused(f"model {model.name!r} has parameters that are not float32 ({odd[0]}): build it in float32")
+        check_honoured(model)
         self.keras_model = model
         self.loss = loss
         self.layout = Layout([v.shape for v in model.trainable_variables])
+        self._constraints = [getattr(v, "constraint", None) for v in model.trainable_variables]
         self._is_buffer = [v.dtype == "float32" for v in model.non_trainable_variables]
         self.buffer_layout = Layout([v.shape for v in self._of_kind(model.non_trainable_variables, True)])
+        # of each counter, whether it is the state of a keras.random.SeedGenerator, which gives all of them this name
+        self.is_seed = [v.name == "seed_generator_state" for v in self._of_kind(model.non_trainable_variables, False)]
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a layer says which values its parameters may have (a `kernel_constraint` and the like)."""
+        return any(self._constraints)
+
+    def constrained(self, parameters: tf.Tensor) -> tf.Tensor:
+        """The parameters with each layer's constraint applied to its own, as Keras does after each update."""
+        return self.layout.join([piece if constraint is None else tf.cast(constraint(piece), tf.float32)
+                                 for piece, constraint in zip(self.layout.split(parameters), self._constraints)])
 
     def _of_kind(self, non_trainable: Sequence, buffers: bool) -> list:
         return [v for v, is_buffer in zip(non_trainable, self._is_buffer) if is_buffer == buffers]
@@ -90,27 +102,47 @@ class FlatModel:
         for variable in self.keras_model.trainable_variables:
             replace(variable.value, tf.zeros([0]))
 
-    def write(self, parameters: np.ndarray, buffers: np.ndarray) -> keras.Model:
-        """The Keras model, holding these vectors: to be saved, or called by code that knows nothing of vectors."""
+    def write(self, parameters: np.ndarray, buffers: np.ndarray, counters: Sequence[np.ndarray] = ()) -> keras.Model:
+        """The Keras model, holding these vectors: to be saved, or called by code that knows nothing of vectors.
+
+        Of the counters seeds are left as the model was built with.
+        """
         values = np.split(parameters, np.cumsum(self.layout.sizes)[:-1])
         for variable, value in zip(self.keras_model.trainable_variables, values):
             replace(variable.value, value.reshape(variable.shape))
         values = np.split(buffers, np.cumsum(self.buffer_layout.sizes)[:-1])
         for variable, value in zip(self._of_kind(self.keras_model.non_trainable_variables, True), values):
             variable.assign(value.reshape(variable.shape))
+        others = self._of_kind(self.keras_model.non_trainable_variables, False)
+        for variable, value, is_seed in zip(others, counters, self.is_seed):
+            if not is_seed:
+                variable.assign(value)
         return self.keras_model
 
     def _non_trainable(self, buffers: tf.Tensor, counters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         floating, rest = iter(self.buffer_layout.split(buffers) if self.buffer_layout.size else []), iter(counters)
         return [next(floating) if is_buffer else next(rest) for is_buffer in self._is_buffer]
 
+    def draws_in_inference(self, inputs: tf.Tensor) -> bool:
+        """Whether the model as it is written draws random numbers in inference too, so that no two calls give the same."""
+        model = self.keras_model
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+        with keras.StatelessScope(state_mapping=[(v, v.value) for v in variables]) as scope:
+            before = [scope.get_current_value(v) for v in variables]
+            model(inputs, training=False)
+            return any(scope.get_current_value(v) is not old for v, old in zip(variables, before))
+
     def outputs(self, parameters, buffers, counters, inputs: tf.Tensor) -> tf.Tensor:
         """The model's outputs in inference mode, shape (rows, ...)."""
-        outputs, _, _ = self._call(self.layout.split(parameters), buffers, counters, inputs, training=False)
-        return outputs
+        return self.outputs_and_penalties(parameters, buffers, counters, inputs)[0]
+
+    def outputs_and_penalties(self, parameters, buffers, counters, inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """As `outputs`, and what layers add to the loss of each of these rows (float32 scalars)."""
+        outputs, _, penalties = self._call(self.layout.split(parameters), buffers, counters, inputs, training=False)
+        return outputs, penalties
 
     def _call(self, pieces, buffers, counters, inputs, training: bool) -> tuple[tf.Tensor, list, list]:
-        """Outputs, the non-trainable variables after the call, and the penalties that layers add.
+        """Outputs, the non-trainable variables after the call, and the penalties that layers add to a sample's loss.
 
         This is Keras's `stateless_call`, but calls the model itself and not its `call`: only so do the layers of a
         model that is a class, whose `call` may take no `training`, learn whether they are being trained.
@@ -120,6 +152,7 @@ class FlatModel:
         mapping = list(zip([*model.trainable_variables, *model.non_trainable_variables], values))
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             outputs, penalties = model(inputs, training=training), model.losses
+        penalties = [tf.reduce_sum(tf.cast(penalty, tf.float32)) for penalty in penalties]  # they may be vectors, or bfloat16
         return outputs, [scope.get_current_value(v) for v in model.non_trainable_variables], penalties
 
     def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor, buckets: int = 1) -> LossAndGradient:
@@ -127,15 +160,17 @@ class FlatModel:
 
         With the rows of this rank as divisor the gradient is this rank's mean over samples. With the rows of all
         ranks the ranks' gradients add up to the mean over all samples, however many rows each rank had. A penalty
-        that a layer adds (a kernel regulariser) counts once a sample, so it too comes out right.
+        that a layer adds (a kernel regulariser) counts once a sample, so it too comes out right, and belongs to the loss
+        that is reported, as in Keras.
         """
         pieces, rows = self.layout.split(parameters), tf.cast(tf.shape(inputs)[0], tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pieces)
             outputs, non_trainable, penalties = self._call(pieces, buffers, counters, inputs, training=True)
             loss_sum = tf.reduce_sum(self.loss(targets, outputs))
-            objective = (loss_sum + rows * tf.add_n(penalties)) if penalties else loss_sum
-            objective /= tf.cast(divisor, tf.float32)
+            if penalties:
+                loss_sum += rows * tf.add_n(penalties)
+            objective = loss_sum / tf.cast(divisor, tf.float32)
         gradients = tape.gradient(objective, pieces, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.convert_to_tensor(g) for g in gradients]
         gradient = [self.layout.join(gradients[arrays]) for arrays in self.layout.buckets(buckets)]

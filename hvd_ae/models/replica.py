@@ -36,7 +36,8 @@ class Replica:
         self.parameters = keras.Variable(parameters, name="parameters")
         flat.release()
         self.buffers = tf.Variable(buffers, name="buffers", trainable=False)
-        self.counters = [tf.Variable(c + np.asarray(rank, c.dtype), trainable=False) for c in counters]
+        self.counters = [tf.Variable(c + np.asarray(rank, c.dtype) if is_seed else c, trainable=False)
+                         for c, is_seed in zip(counters, flat.is_seed)]
         # the samples this rank, and all ranks, have trained on since the last average: its weight in the next one
         self.samples_since_sync = tf.Variable(tf.zeros([2], tf.int64), name="rows_since", trainable=False)
         self.optimizer = optimizer
@@ -46,6 +47,7 @@ class Replica:
         # XLA fuses the optimizer's dozen passes over memory into one: with Adam and the deep
         # model one core trained on 16,700 samples/s instead of 12,600
         self._apply = tf.function(self._apply_eagerly, jit_compile=True)
+        self._constrained = tf.function(flat.constrained)  # not by XLA: a user's own constraint may not be for it
 
     @property
     def vector(self) -> tf.Variable:
@@ -56,6 +58,11 @@ class Replica:
     def optimizer_state(self) -> list[tf.Variable]:
         """The optimizer's vectors: momentum, velocity and so on."""
         return [v.value for v in self.optimizer.variables if v.shape == self.trained.shape]
+
+    @property
+    def states(self) -> list[tf.Variable]:
+        """The counters that are no seeds: masks, index tables and the like, of any dtype."""
+        return [counter for counter, is_seed in zip(self.counters, self.flat.is_seed) if not is_seed]
 
     @property
     def updates(self) -> int:
@@ -74,9 +81,11 @@ class Replica:
 
     @property
     def vectors(self) -> dict[str, tf.Variable]:
-        """Everything that training changes: parameters, buffers, slot_*, seed_*, and count_*, the optimizer's scalars."""
+        """Everything that training changes: parameters, buffers, slot_*, seed_*, state_*, and count_*, the optimizer's
+        scalars."""
         vectors = {"parameters": self.vector, "buffers": self.buffers}
-        vectors |= {f"seed_{position}": counter for position, counter in enumerate(self.counters)}
+        vectors |= {f"{'seed' if is_seed else 'state'}_{position}": counter
+                    for position, (counter, is_seed) in enumerate(zip(self.counters, self.flat.is_seed))}
         if self.schedule_shift is not None:
             vectors["count_shift"] = self.schedule_shift
         for position, variable in enumerate(self.optimizer.variables):  # not all of them have names of their own
@@ -122,8 +131,23 @@ class Replica:
         )
 
     def update(self, gradient: tf.Tensor) -> None:
-        """One step of the optimizer on what it trains: all parameters, or this rank's part of them."""
+        """One step of the optimizer on what it trains: all parameters, or this rank's part of them.
+
+        All parameters then satisfy the layers' constraints; a part may end within a layer, so that whoever puts the parts
+        together calls `constrain` on the whole.
+        """
         self._apply(gradient)
+        if self.part is None:
+            self.constrain(self.vector)
+
+    def constrain(self, parameters: tf.Variable) -> None:
+        """Give parameters the nearest values that the layers' constraints allow; nothing at all where there are none.
+
+        Whatever writes parameters calls it: an update, and each average or move towards other ranks, since of values that
+        are allowed (of unit norm, say) the mean may be none.
+        """
+        if self.flat.is_constrained:
+            parameters.assign(self._constrained(tf.convert_to_tensor(parameters)))
 
     def release_optimizer_state(self) -> None:
         """Give back the memory of the optimizer's vectors, when nothing is trained any more."""
@@ -133,8 +157,15 @@ class Replica:
     def _apply_eagerly(self, gradient: tf.Tensor) -> None:
         self.optimizer.apply([gradient], [self.trained])
 
-    def losses_of(self, parameters: tf.Variable, buffers: tf.Variable, inputs: tf.Tensor, targets: tf.Tensor,
-                  losses: Sequence) -> list[tf.Tensor]:
-        """Each loss of these parameters summed over the rows, in inference mode, float64 scalars."""
-        outputs = self.flat.outputs(parameters, buffers, self.counters, inputs)
-        return [tf.reduce_sum(tf.cast(loss(targets, outputs), tf.float64)) for loss in losses]
+    def losses_of(self, parameters: tf.Variable, buffers: tf.Variable, counters: Sequence[tf.Variable], inputs: tf.Tensor,
+                  targets: tf.Tensor, measures: Sequence) -> list[tf.Tensor]:
+        """The loss that is trained on, and each measure, summed over the rows, in inference mode, float64 scalars.
+
+        To the loss belongs what layers add to it, as in Keras's `evaluate`; to the measures it does not.
+        """
+        outputs, penalties = self.flat.outputs_and_penalties(parameters, buffers, counters, inputs)
+        loss_sum, *sums = [tf.reduce_sum(tf.cast(measure(targets, outputs), tf.float64))
+                           for measure in (self.flat.loss, *measures)]
+        if penalties:
+            loss_sum += tf.cast(tf.shape(inputs)[0], tf.float64) * tf.cast(tf.add_n(penalties), tf.float64)
+        return [loss_sum, *sums]

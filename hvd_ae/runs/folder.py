@@ -5,13 +5,14 @@ import itertools
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hvd_ae.errors import NotWritten, Refused
-from hvd_ae.runs.files import append_line, write_atomically
+from hvd_ae.runs.files import append_line, replacing, write_atomically
 from hvd_ae.runs.lock import Lock
 from hvd_ae.settings.toml import to_toml
 from hvd_ae.settings.train import TrainSettings
@@ -70,11 +71,14 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
 
-    def begin(self, settings: TrainSettings, step: int, records: Sequence[dict] = ()) -> None:
+    def begin(self, settings: TrainSettings, step: int, records: Sequence[dict] = (), epochs: int = 0) -> str | None:
         """Write the effective settings, and drop the records of metrics after this step, which are about to be made again.
+
+        Returns what is missing in the rows, where anything is.
 
         Args:
             records: which the checkpoint of this step holds, because they could not be written here.
+            epochs: that were over at this step.
 
         Raises:
             NotWritten: the files are as they were.
@@ -83,28 +87,48 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
-            raise NotWritten(f"{self.checkpoints} cannot be made ({error.strerror}): make room, or use another --run-dir") from None
-        if self.metrics.exists() or records:
-            kept = [record for record in self.read_metrics() if record["step"] <= step]
-            known = {record["step"] for record in kept}
-            kept += [record for record in records if record["step"] not in known]
+            raise NotWritten(f"{self.checkpoints} cannot be made ({error.strerror}): use another --run-dir") from None
+        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        known = {record["step"] for record in kept}
+        kept += [record for record in records if record["step"] not in known]
+        missing = self._missing(kept, epochs)
+        if self.metrics.exists() or kept:
             write_atomically(self.metrics, "".join(as_json(record) + "\n" for record in kept))
         write_atomically(self.config, to_toml(settings))
+        return missing
+
+    def _missing(self, rows: list[dict], epochs: int) -> str | None:
+        """A sentence where epochs have no row."""
+        missing = sorted(set(range(1, epochs + 1)) - {row["epoch"] for row in rows})
+        if not missing:
+            return None
+        named = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
+        kept = self._keep_what_is_no_row()
+        return (f"{self.metrics} lacks {len(missing)} of {epochs} epochs ({named}): damaged or removed, the run goes on "
+                "without them" + (f"; as it was it is kept as {kept}" if kept else ""))
+
+    def _keep_what_is_no_row(self) -> Path | None:
+        """A copy of the rows as they are, where some lines cannot be read."""
+        if not self.metrics.exists() or len(self.metrics.read_bytes().splitlines()) == len(self.read_metrics()):
+            return None
+        names = (self.path / f"metrics-damaged{f'-{number}' * (number > 1)}.jsonl" for number in itertools.count(1))
+        kept = next(name for name in names if not name.exists())
+        with replacing(kept) as partial:
+            shutil.copyfile(self.metrics, partial)
+        return kept
 
     def append_metrics(self, record: dict) -> None:
         self.check_held()
         append_line(self.metrics, as_json(record))
 
     def read_metrics(self) -> list[dict]:
-        """The records, one an epoch; a last line that a crash cut short is left out."""
+        """The records, one an epoch; a last line that a crash cut short is left out, and so is what is no record."""
         records = []
-        if not self.metrics.exists():
-            return records
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
+        for line in self.metrics.read_bytes().splitlines() if self.metrics.exists() else ():
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and {type(record.get("epoch")), type(record.get("step"))} == {int}:
+                    records.append(record)
         return records
 
     def write_summary(self, summary: dict) -> None:

@@ -1,6 +1,8 @@
 """A finished run, opened on ranks to be used: its settings, its model or encoder, and samples that fit it."""
 
 import tomllib
+import zipfile
+import zlib
 from collections.abc import Iterator
 
 import keras
@@ -18,7 +20,11 @@ from hvd_ae.models.build import find_function
 from hvd_ae.runs.folder import RunFolder
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all
 from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks.losses import LOSSES
 from hvd_ae.training.session import load_on_all
+
+# what Keras, zipfile and h5py raise of a file that is damaged
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 
 
 def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model, Communicator]:
@@ -39,8 +45,9 @@ def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model,
                           "made of layers, such as a keras.Sequential")
         try:
             return keras.saving.load_model(path, compile=False)
-        except (OSError, ValueError) as error:
-            raise Refused(f"{path} cannot be loaded ({str(error).splitlines()[0]}): did the run end?") from None
+        except _DAMAGED as error:
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise Refused(f"{path} cannot be loaded ({why}): did the run end, and is the file as it was written?") from None
         except TypeError as error:
             why = str(error).split(". ")[0].strip().splitlines()[-1]
             raise Refused(f"{path} cannot be loaded ({why}): a class of your own needs the decorator "
@@ -53,12 +60,15 @@ def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model,
 def _read_settings(folder: RunFolder) -> TrainSettings:
     try:
         table = tomllib.loads(folder.config.read_text(encoding="utf-8"))
-        return TrainSettings(**table)
+        settings = TrainSettings(**table)
+        if settings.loss not in LOSSES:
+            raise ValueError(f"loss={settings.loss!r} is not known")
+        return settings
     except OSError:
         raise Refused(f"{folder.path} holds no config.toml: give the folder of a run, such as `hvd-ae train` names at its "
                       "end") from None
-    except (TypeError, tomllib.TOMLDecodeError) as error:
-        raise Refused(f"{folder.config} cannot be read ({error}): was it written by another version?") from None
+    except (TypeError, ValueError) as error:  # a name that is none of ours, or no TOML, or no text
+        raise Refused(f"{folder.config} cannot be read ({error}): was it changed, or written by another version?") from None
 
 
 def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, comm: Communicator) -> Source:

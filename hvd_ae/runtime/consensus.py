@@ -27,7 +27,8 @@ def run_on_all(comm: "Communicator", attempt: Callable[[], T], failure: type[Exc
     """
     result, message = None, ""
     try:
-        result = attempt()
+        with comm.busy("preparing its part"):  # a slow disk or download is no stall
+            result = attempt()
     except failure as error:
         message = str(error)
     message = first_message(comm, message)

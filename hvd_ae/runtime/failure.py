@@ -1,10 +1,16 @@
 """One failed rank ends the whole job, promptly: with one sentence for what the user can mend, else its traceback."""
 
+import atexit
+import contextlib
+import gc
+import io
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvd_ae.errors import NotWritten, OutOfSync, Refused, Stopped
@@ -12,6 +18,10 @@ from hvd_ae.runtime.world import read_launch
 
 if TYPE_CHECKING:  # a failure before any command runs must not import TensorFlow first
     from hvd_ae.collectives.communicator import Communicator
+
+
+_PATIENCE = 3.0  # seconds that a script's exit handlers may take where other ranks wait
+_LAST_WORDS = 30.0  # seconds that they, and threads, may take where none does
 
 
 def watch(engine: "Communicator | None" = None) -> None:
@@ -28,13 +38,14 @@ def end_job(error: BaseException) -> int:
     expected, status = isinstance(error, (Refused, OutOfSync, Stopped, NotWritten)), getattr(error, "exit_status", 1)
     rank, size = _place()
     raised_on_all_ranks = expected and (error.raised_on_all_ranks or size == 1)  # before MPI runs, all refuse what all were given
-    speaks = not raised_on_all_ranks or (rank if size > 1 else read_launch(os.environ).rank) == 0
+    speaks = not raised_on_all_ranks or (rank if size > 1 else _launched_rank()) == 0
     if speaks and expected:
         print(f"hvd-ae: {error}", file=sys.stderr, flush=True)
     elif speaks:
         where = f"rank {rank} of {size} failed:\n" if size > 1 else ""
         print(f"hvd-ae: {where}{''.join(traceback.format_exception(error))}", file=sys.stderr, flush=True)
     if size > 1 and not raised_on_all_ranks:
+        _within(_PATIENCE, _finish_files)
         end_all_ranks(status)
     return status
 
@@ -55,6 +66,40 @@ def end_all_ranks(status: int) -> None:
     os._exit(status)
 
 
+def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do as much of it as that allows; the other ranks wait for the end of the job."""
+    signal.setitimer(signal.ITIMER_REAL, 10 * seconds)  # should it hold Python's lock
+    thread = threading.Thread(target=work, name="exit handlers", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+
+def _finish_files() -> None:
+    """What Python's exit would have done for a script: exit handlers, and open files that hold unwritten text."""
+    _flush_files()
+    horovod = sys.modules.get("horovod.tensorflow")
+    if horovod is not None:
+        atexit.unregister(horovod.shutdown)  # it waits for the other ranks
+    atexit._run_exitfuncs()
+    _flush_files()
+
+
+def _flush_files() -> None:
+    for thing in gc.get_objects():
+        if issubclass(type(thing), io.IOBase):
+            with contextlib.suppress(Exception):
+                thing.flush()
+
+
+def _launched_rank() -> int:
+    """As the launcher has it; 0 where that cannot be read, which is what is to be said."""
+    try:
+        return read_launch(os.environ).rank
+    except Refused:
+        return 0
+
+
 def _place() -> tuple[int, int]:
     """The rank and the world size as far as MPI runs here; (0, 1) where it does not."""
     if "mpi4py.MPI" in sys.modules:
@@ -73,4 +118,6 @@ def _leave(engine: "Communicator | None", error: BaseException) -> None:
         from mpi4py import MPI
 
         MPI.Finalize()
-    os._exit(status)  # Python's own exit would wait for threads, and print the exception again
+    # threads of the user's that never end, or exit handlers that hang, must not keep the launcher waiting
+    threading.Thread(target=lambda: time.sleep(_LAST_WORDS) or os._exit(status), name="last exit", daemon=True).start()
+    raise SystemExit(status)  # Python's own exit, with exit handlers and open files, but another status than 1

@@ -3,8 +3,11 @@
 import contextlib
 import ctypes
 import os
+import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+
+from hvd_ae.errors import Refused
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -13,27 +16,62 @@ def import_tensorflow() -> None:
     """Import TensorFlow, holding back what its libraries write to file descriptor 2 meanwhile.
 
     TensorFlow 2.21 writes them before it reads any setting of its own log level. They are shown after all when the
-    import fails.
+    import fails, also where it ends the process, as it does on a CPU that it was not built for.
+
+    Raises:
+        Refused: Keras runs already, and not on TensorFlow.
     """
+    _choose_backend()
     if "tensorflow" in sys.modules:
         return
     _choose_allocator()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later lines; what matters comes as an exception
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held_back:
-        os.dup2(held_back.fileno(), 2)
-        try:
-            import tensorflow
+    with _held_back():
+        import tensorflow
 
-            tensorflow.get_logger().setLevel("ERROR")  # such as that each way of averaging traces graphs of its own
-        except BaseException:
-            held_back.seek(0)
-            os.write(kept, held_back.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        tensorflow.get_logger().setLevel("ERROR")  # such as that each way of averaging traces graphs of its own
+
+
+def _choose_backend() -> None:
+    """Keras takes its backend once, from this variable or from a file in the home directory: here it has to be TensorFlow."""
+    if "keras" in sys.modules:
+        backend = sys.modules["keras"].config.backend()
+        if backend != "tensorflow":
+            raise Refused(f"Keras runs on {backend!r} already, and this package needs 'tensorflow': import hvd_ae before "
+                          "keras, or set KERAS_BACKEND=tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """What is written to file descriptor 2 is thrown away, unless the context ends by an exception, or the process does.
+
+    A shell holds it, in a session of its own so that a launcher that clears up does not end it too: it writes when the
+    other end of the pipe closes, for whatever reason.
+    """
+    if sys.stderr:
+        sys.stderr.flush()
+    incoming, outgoing = os.pipe()
+    try:
+        holder = subprocess.Popen(["/bin/sh", "-c", 'held=$(cat); [ -z "$held" ] || printf "%s\\n" "$held" >&2'],
+                                  stdin=incoming, start_new_session=True)
+    except OSError:  # without a shell nothing is held back
+        os.close(outgoing)
+        yield
+        return
+    finally:
+        os.close(incoming)
+    kept = os.dup(2)
+    os.dup2(outgoing, 2)
+    os.close(outgoing)
+    try:
+        yield
+        holder.kill()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # something that TensorFlow has started holds the pipe
+            holder.wait(5)
 
 
 def _choose_allocator() -> None:

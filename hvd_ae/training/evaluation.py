@@ -26,16 +26,20 @@ class Evaluator:
         @tf.function(input_signature=[specs_of(task.fields, source.fields)])
         def sums(example):
             inputs, targets = task.select(as_seen(example, source.fields))
-            functions = [task.loss, *task.metrics.values()]
-            return tf.stack(strategy.replica.losses_of(*strategy.result, inputs, targets, functions))
+            return tf.stack(strategy.replica.losses_of(*strategy.result, strategy.result_counters, inputs, targets,
+                                                       task.metrics.values()))
 
         self._sums = sums
 
     def means(self) -> dict[str, float]:
         """Each metric's mean over all samples of all ranks (every rank calls it)."""
-        sums = np.zeros(len(self._names))
-        for first in range(0, len(self._share), self._batch_size):
-            part = self._share[first : first + self._batch_size]
-            sums += self._sums(self._source.read(part, self._task.fields)).numpy()
+        sums = self.sums(self._share)
         *totals, count = self._comm.sum(np.append(sums, len(self._share))).numpy()
         return {name: float(total / count) for name, total in zip(self._names, totals)}
+
+    def sums(self, indices: np.ndarray) -> np.ndarray:
+        """The loss and each metric, summed over these samples by this rank alone (float64)."""
+        sums = np.zeros(len(self._names))
+        for first in range(0, len(indices), self._batch_size):
+            sums += self._sums(self._source.read(indices[first : first + self._batch_size], self._task.fields)).numpy()
+        return sums

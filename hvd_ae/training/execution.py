@@ -47,10 +47,11 @@ class Clock:
                 self.warm_samples += int(super_batch.global_batch_sizes.sum())
             self._warm = True
 
-    def timed_end(self, synchronize: Callable[[], None]) -> None:
-        """What ends the epoch's training; traced in the first epoch."""
+    def timed_end(self, synchronize: Callable[[], None]) -> float:
+        """What ends the epoch's training, traced in the first epoch; its seconds."""
         started = time.perf_counter()
         synchronize()
         elapsed = time.perf_counter() - started
         self.seconds += elapsed
         self.warm_seconds += elapsed * self._warm_at_end
+        return elapsed

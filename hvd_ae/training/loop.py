@@ -41,7 +41,7 @@ class Loop:
             yield from self._epoch(clock)
             if session.stopped_by:
                 return
-            clock.timed_end(session.strategy.synchronize)
+            session.strategy.after_synchronizing(session.cursor.step, clock.timed_end(session.strategy.synchronize))
             traffic = session.comm.traffic - before
             in_sync = check_in_sync(session.strategy, session.cursor.step)
             report = reduce_report(session, clock, traffic, self._evaluator.means(), in_sync)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging import strategy_class
-from hvd_ae.averaging.strategy import Strategy
+from hvd_ae.averaging.strategy import Strategy, of_rank
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.checks import Range, check_some
 from hvd_ae.data.download import ensure_downloaded
@@ -59,7 +59,7 @@ class Session:
         run_on_all(comm, lambda: self._kind.check(settings, comm.world, comm.name))
         run_on_all(comm, self._check_values)
         self.replica: Replica = run_on_all(comm, self._build_replica)
-        broadcast_variables([self.replica.vector, self.replica.buffers], comm)  # a model may have drawn without a seed
+        broadcast_variables([self.replica.vector, self.replica.buffers, *self.replica.states], comm)  # a model may have drawn without a seed
         self.strategy: Strategy = self._kind(self.replica, comm, settings, self.steps_per_epoch)
 
     def __enter__(self) -> "Session":
@@ -156,7 +156,7 @@ def broadcast_variables(variables: Sequence[tf.Variable], comm: Communicator) ->
 
     @tf.function  # outside a graph it would need memory for two more copies
     def take(variable):
-        variable.assign(tf.reshape(comm.broadcast(tf.reshape(variable, [-1])), variable.shape))
+        variable.assign(of_rank(0, variable, comm))
 
     for variable in variables:
         if variable.shape.num_elements():

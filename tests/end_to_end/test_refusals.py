@@ -1,15 +1,19 @@
 """Every bad input, on three real ranks: one sentence, from one rank, exit status 2, before training."""
 
 import gzip
+import json
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.launch import HVD_AE, mpirun, run
+from tests.launch import HVD_AE, mpirun, run, succeeded
 
 MNIST = Path(__file__).parents[1] / "data" / "mnist"
+IN_TURN = str(Path(__file__).with_name("commands_in_turn.py"))
 
 
 def make_inputs(folder: Path) -> None:
@@ -54,6 +58,15 @@ CASES = {
     "magic-ubyte": "01020304",
     "mnist": "SHA-256",
     "no-such-data": "is not known: use digits",
+    "{rank}.npy": "is not the same on all ranks",  # files of different length
+}
+# what is seen only when MPI runs, and the data and the model are there
+SETTINGS = {
+    "--model giant": "model='giant' is not known",
+    "--data good.npy --partition label-skew": "needs labels, and these data have none",
+    "--data good.npy --model models:build": "there is no module 'models'",
+    "--averaging adasum": "3 ranks are no power of two",
+    "--run-dir run": "holds a run already",
 }
 
 
@@ -61,7 +74,30 @@ CASES = {
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     make_inputs(folder)
+    (folder / "run").mkdir()
+    (folder / "run" / "config.toml").write_text("")
     return folder
+
+
+@pytest.fixture(scope="module")
+def refused(inputs, tmp_path_factory):
+    """What all three ranks together said, and ended with, for each of `CASES` and `SETTINGS`: all tried in one job."""
+    folder = tmp_path_factory.mktemp("results")
+    flags = {data: ["--data", data, "--partition", "contiguous", "--validation-split", "0.2"] for data in CASES}
+    flags |= {said: said.split() for said in SETTINGS}
+    commands = [{"arguments": ["train", *given], "environment": {"HVD_AE_DATA": str(inputs)} if case == "mnist" else {}}
+                for case, given in flags.items()]
+    (folder / "commands.json").write_text(json.dumps(commands))
+    succeeded(mpirun(3, sys.executable, IN_TURN, str(folder / "commands.json"), str(folder), cwd=inputs))
+    of_ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(3)]
+    return dict(zip(flags, map(run_on_all, *of_ranks), strict=True))
+
+
+def run_on_all(*of_ranks: dict) -> subprocess.CompletedProcess:
+    """One command's end, as the one who started the job would see it."""
+    [status] = {ended["status"] for ended in of_ranks}
+    out, err = ("".join(ended[name] for ended in of_ranks) for name in ("out", "err"))
+    return subprocess.CompletedProcess([], status, out, err)
 
 
 def assert_refused(ended, words: str) -> None:
@@ -73,24 +109,31 @@ def assert_refused(ended, words: str) -> None:
 
 
 @pytest.mark.parametrize("data", CASES)
-def test_bad_data(inputs, data):
-    options = {"HVD_AE_DATA": str(inputs)} if data == "mnist" else {}
-    ended = mpirun(3, HVD_AE, "train", "--data", data, "--partition", "contiguous", "--validation-split", "0.2", cwd=inputs,
-                   timeout=120, **options)
-    assert_refused(ended, CASES[data])
+def test_bad_data(refused, data):
+    assert_refused(refused[data], CASES[data])
 
 
-def test_ranks_that_see_files_of_different_length(inputs):
-    ended = mpirun(3, "sh", "-c", f"exec {HVD_AE} train --data $PMI_RANK.npy", cwd=inputs, timeout=120)
-    assert_refused(ended, "is not the same on all ranks")
+@pytest.mark.parametrize("flags", SETTINGS)
+def test_settings_that_do_not_fit_these_ranks_or_data(refused, flags):
+    assert_refused(refused[flags], SETTINGS[flags])
 
 
-@pytest.mark.parametrize("size, rank", [("PMI_SIZE", "PMI_RANK"), ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID")])
-def test_lone_copies_are_refused(inputs, size, rank):
-    """What ranks see whose launcher is not that of our MPI: it says 4 ranks, and every process is alone."""
+def test_a_job_of_its_own_ends_like_that_too(inputs):
+    """Through Horovod, whose thread and exit handlers have a say in how a job ends."""
+    ended = mpirun(3, HVD_AE, "train", "--data", "nan.npy", "--partition", "contiguous", "--collectives", "horovod",
+                   cwd=inputs, timeout=120)
+    assert_refused(ended, "nan in row 60")
+
+
+def test_lone_copies_are_refused(inputs):
+    """What ranks see whose launcher is not that of our MPI: it says 4 ranks, and every process is alone.
+
+    Of another launcher tests/slurm has the same, and tests/unit/test_world.py has what each is read from.
+    """
     command = [sys.executable, "-m", "hvd_ae", "train", "--collectives", "mpi"]
-    assert_refused(run(command, cwd=inputs, timeout=120, **{size: "4", rank: "0"}), f"{size}=4 but mpi sees 1 rank")
-    other = run(command, cwd=inputs, timeout=120, **{size: "4", rank: "3"})
+    with ThreadPoolExecutor() as both:
+        first, other = both.map(lambda rank: run(command, cwd=inputs, timeout=120, PMI_SIZE="4", PMI_RANK=rank), "03")
+    assert_refused(first, "PMI_SIZE=4 but mpi sees 1 rank")
     assert (other.returncode, other.stdout, other.stderr) == (2, "", "")  # one of them has said it
 
 
@@ -101,16 +144,8 @@ def test_one_process_under_a_launcher_is_refused(inputs):
 @pytest.mark.parametrize("flags, words", [
     (["--batch-size", "0"], "batch_size=0 must be at least 1"),
     (["--sync-every", "4"], "sync_every=4 has no effect"),
-    (["--model", "giant"], "model='giant' is not known"),
-    (["--data", "good.npy", "--partition", "label-skew"], "needs labels, and these data have none"),
-    (["--data", "good.npy", "--model", "models:build"], "there is no module 'models'"),
     (["--config", "absent.toml"], "config='absent.toml' cannot be read"),
-    (["--averaging", "adasum"], "3 ranks are no power of two"),
 ])
 def test_bad_settings(inputs, flags, words):
+    """Seen before MPI is started, and so in a job of their own, which takes no time."""
     assert_refused(mpirun(3, HVD_AE, "train", *flags, cwd=inputs, timeout=120), words)
-
-
-def test_a_run_folder_is_not_overwritten(inputs, tmp_path):
-    (tmp_path / "config.toml").write_text("")
-    assert_refused(mpirun(3, HVD_AE, "train", "--run-dir", str(tmp_path), cwd=inputs, timeout=120), "holds a run already")

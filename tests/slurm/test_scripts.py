@@ -19,9 +19,9 @@ def test_the_readme_tells_every_script_apart():
     assert all(f"| `{name}` |" in readme for name in [*SCRIPTS, "site.sh", "launch.sh"])
 
 
-def test_the_commands_of_the_readme_reach_the_ranks(slurm, stand_in, tmp_path):
+def test_the_commands_of_the_documentation_reach_the_ranks(slurm, stand_in, tmp_path):
     """Word by word, but for the nodes of this cluster."""
-    commands = re.findall(r"^\$ sbatch (jobs/\S+) (.*)$", (ROOT / "README.md").read_text(), flags=re.M)
+    commands = re.findall(r"^\$ sbatch (jobs/\S+) (.*)$", (ROOT / "docs/cluster.md").read_text(), flags=re.M)
     assert [script for script, _ in commands] == ["jobs/train.sbatch", "jobs/preemptible.sbatch"]
     for script, arguments in commands:
         (tmp_path / script).mkdir(parents=True)

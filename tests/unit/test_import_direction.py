@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "hvd_ae"
-FLOORS = [{"errors", "importing"}, {"config", "world"}, {"collectives"}, {"data"}, {"models"}, {"averaging"}, {"training"},
-          {"runs"}, {"api", "inference"}, {"compare", "probe", "verify", "doctor", "plan"}, {"cli"}]
+FLOORS = [{"errors", "output"}, {"importing"}, {"config", "world"}, {"collectives"}, {"data"}, {"models"}, {"averaging"},
+          {"training"}, {"runs"}, {"api", "inference"}, {"compare", "probe", "verify", "doctor", "plan"}, {"cli"}]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ENTRIES = {"__init__", "__main__"}  # they hand over to what lies below them
 

@@ -123,7 +123,7 @@ def test_a_plan_from_a_file_needs_no_tensorflow(tmp_path):
     ({"ways": "gradient,server"}, "ways='server' is not predicted"),
     ({"ranks": "1,x"}, "ranks='1,x' must be whole numbers"),
     ({"link_latency": 1e-6}, "belong together"),
-    ({"run": "no-such-run"}, "holds no summary.json"),
+    ({"run": "no-such-run"}, "holds no summary.json that can be read"),
 ])
 def test_what_cannot_be_planned_is_refused(tmp_path, changes, said):
     (tmp_path / "m.json").write_text(json.dumps(MEASURED))
@@ -155,3 +155,14 @@ def test_one_rank_alone_without_a_link_is_refused():
 def test_numbers_that_make_no_sense_are_refused(name, value):
     with pytest.raises(Refused, match=name):
         PlanSettings(**{name: value})
+
+
+@pytest.mark.parametrize("summary, config", [
+    ("[]", ""), ('{"averaging": "gradient"}', ""), (b"\xff{}", ""), (None, "batch_size = "), (None, b"\xff"), (None, None)])
+def test_a_run_whose_files_are_damaged_is_refused(tmp_path, summary, config):
+    whole = {"averaging": "gradient", "sync_every": None, "ranks": 2, "samples_per_second": 100.0, "parameters": 1_000_000}
+    for name, text in (("summary.json", json.dumps(whole) if summary is None else summary), ("config.toml", config)):
+        if text is not None:
+            (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(Refused, match="summary.json|config.toml"):
+        achieved(JOB, str(tmp_path), finished(str(tmp_path)))

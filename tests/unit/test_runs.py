@@ -195,3 +195,29 @@ def test_codes_without_labels_are_drawn_without_a_word(tmp_path):
         plot_latent(codes, None, tmp_path / "without.png")
         plot_latent(codes, np.arange(30), tmp_path / "many.png")
         plot_latent(codes, np.arange(30) % 3, tmp_path / "few.png")
+
+
+def test_rows_that_were_damaged_are_missed_aloud_and_cost_no_others(tmp_path):
+    """A resumed run used to drop all rows after the first that could not be read, or to end in a traceback."""
+    folder = RunFolder(tmp_path)
+    lines = [json.dumps({"epoch": epoch, "step": 10 * epoch, "val_mse": 1 / epoch}).encode() for epoch in range(1, 8)]
+    damaged = [lines[0], b"\xff" + lines[1][1:], lines[2], lines[3].replace(b"step", b"stfp"), b"", b"[1, 2]", *lines[5:],
+               b'{"ep']
+    folder.metrics.write_bytes(b"\n".join(damaged))
+    assert [row["epoch"] for row in folder.read_metrics()] == [1, 3, 6, 7]
+    said = folder.begin(SETTINGS, step=60, epochs=6)
+    assert said == (f"{folder.metrics} lacks 3 of 6 epochs (2, 4, 5): damaged or removed, the run goes on without them; as it "
+                    f"was it is kept as {tmp_path}/metrics-damaged.jsonl")
+    assert [row["epoch"] for row in folder.read_metrics()] == [1, 3, 6]
+    assert (tmp_path / "metrics-damaged.jsonl").read_bytes() == b"\n".join(damaged)
+
+
+def test_a_row_that_a_crash_cut_short_is_no_damage(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text('{"epoch": 1, "step": 10}\n{"epoch": 2, "st')
+    assert folder.begin(SETTINGS, step=10, epochs=1) is None
+    assert [row["epoch"] for row in folder.read_metrics()] == [1]
+    folder.metrics.unlink()
+    assert folder.begin(SETTINGS, step=10, epochs=1) == (f"{folder.metrics} lacks 1 of 1 epochs (1): damaged or removed, the "
+                                                         "run goes on without them")
+    assert folder.begin(SETTINGS, step=0, epochs=0) is None

@@ -122,8 +122,8 @@ def test_layers_of_a_subclassed_model_know_whether_they_are_trained():
 def test_penalties_of_layers_count_as_in_keras(penalty):
     regularizer = {f"{penalty}_regularizer": keras.regularizers.L2(0.3)}
     model = keras.Sequential([keras.Input((8,)), layers.Dense(8, **regularizer)])
-    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
     flat = FlatModel(model, LOSSES["mse"])
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
     before, buffers, _ = flat.read()
     gradient = flat.evaluate(tf.constant(before), tf.constant(buffers), [], INPUTS, INPUTS, tf.constant(64)).gradient[0]
     model.train_on_batch(INPUTS.numpy(), INPUTS.numpy())  # SGD at rate 1: parameters move by the gradient

@@ -52,7 +52,8 @@ def _go_through(tell: Channel, launch: Launch, run_dir: str, engine: str | None)
     if worst([finding for finding in findings if finding.check in ("facts", "GPUs")]) != "fault":
         level = {finding.check: finding.level for finding in findings}
         has_horovod = mpi and all(fact["horovod"] for fact in of_ranks) and level["Horovod"] != "fault"
-        default = "horovod" if has_horovod else "mpi" if mpi else "single"
+        # as training would choose: one process by itself communicates with nobody
+        default = "single" if len(of_ranks) == 1 else "horovod" if has_horovod else "mpi" if mpi else "single"
         name = default if engine in (None, "horovod") else engine
         _together(tell, name, level["cores"] != "ok", run_dir)
 
@@ -144,7 +145,7 @@ def _together(tell: Channel, name: str, ranks_share_cores: bool, run_dir: str) -
     except Refused as refusal:
         tell.found(fault("start", *str(refusal).partition(": ")[::2]))
         return
-    if name != "single":
+    if engine.world.size > 1:
         tell.doing("all-reduce", f"a sum through {name}", "try --collectives mpi, and look whether nodes reach each other")
         tell.found(*measured.check_all_reduce(engine, ranks_share_cores))
     tell.doing("run folder", f"writing into {run_dir}", "the file system does not answer: name another with --run-dir")

@@ -9,6 +9,8 @@ from hvd_ae.commands.plan.advice import name_of
 from hvd_ae.commands.plan.model import predict, predicted
 from hvd_ae.errors import Refused
 
+_NEEDED = ("averaging", "samples_per_second", "sync_every", "ranks", "parameters")
+
 
 def finished(run: str) -> dict:
     """What a run's summary.json says.
@@ -19,7 +21,10 @@ def finished(run: str) -> dict:
     try:
         summary = json.loads((Path(run) / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise Refused(f"run={run!r} holds no summary.json: give the folder of a run that has ended") from None
+        raise Refused(f"run={run!r} holds no summary.json that can be read: give the folder of a run that has ended") from None
+    missing = [name for name in _NEEDED if not isinstance(summary, dict) or name not in summary]
+    if missing:
+        raise Refused(f"run={run!r} has a summary.json that lacks {missing[0]}: give a run of this version, as it was written")
     if summary["averaging"] not in predicted():
         raise Refused(f"run={run!r} averaged by {summary['averaging']!r}, which is not predicted: known are {', '.join(predicted())}")
     if summary["samples_per_second"] is None:
@@ -42,7 +47,10 @@ def achieved(job: Job, run: str, summary: dict) -> str:
 
 def _check_same_job(job: Job, run: str, summary: dict) -> None:
     """Refuse to compare what was not predicted."""
-    config = tomllib.loads((Path(run) / "config.toml").read_text(encoding="utf-8"))
+    try:
+        config = tomllib.loads((Path(run) / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refused(f"run={run!r} has no config.toml that can be read ({error}): give a run as it was written") from None
     for name, expected in (("compression", "none"), ("accumulate", 1), ("buckets", 1), ("precision", "float32"),
                             ("batch_size", job.batch)):
         if config.get(name, expected) != expected:

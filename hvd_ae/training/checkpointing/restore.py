@@ -79,7 +79,7 @@ def _tried(comm: Communicator, read: Callable[[], T]) -> tuple[T | None, str | N
         result = read()
     except BadFile as error:
         fault = str(error)
-    if not comm.largest(bool(fault)):
+    if not comm.maximum_int(bool(fault)):
         return result, None
     return None, _by_ranks(gather_texts(comm, fault))
 
@@ -211,7 +211,7 @@ class _FromFiles(OfRanks):
     """
 
     def __init__(self, comm: Communicator, ranks: int, read: Callable[[int], np.ndarray]):
-        self._collectives, self._read, self._ranks, self._next = comm, read, ranks, 0
+        self._comm, self._read, self._ranks, self._next = comm, read, ranks, 0
 
     def __len__(self) -> int:
         """How many ranks wrote it."""
@@ -221,7 +221,7 @@ class _FromFiles(OfRanks):
         if self._next == self._ranks:
             raise StopIteration
         rank, self._next = self._next, self._next + 1
-        return passed_on(self._collectives, rank % self._collectives.world.size, lambda: self._read(rank))
+        return passed_on(self._comm, rank % self._comm.world.size, lambda: self._read(rank))
 
 
 def passed_on(comm: Communicator, reader: int, read: Callable[[], np.ndarray]) -> np.ndarray:

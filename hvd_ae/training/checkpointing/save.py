@@ -98,7 +98,8 @@ def _written(session: "Session", partial: Path, write: Callable[[], object], che
     def attempt() -> None:
         check()
         try:
-            write()
+            with session.comm.busy("writing a checkpoint"):
+                write()
         except OSError as error:
             raise NotWritten(f"no checkpoint: {error.filename or partial} cannot be written ({error.strerror or error}); make "
                              "room, or another --run-dir, and go on from the last good checkpoint with --resume") from None

@@ -10,6 +10,9 @@ from hvd_ae.averaging.sync_check import checksum
 from hvd_ae.collectives.communicator import part_sizes
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all, same_on_all
+from tests.parallel.jobs import JOBS
+
+pytestmark = pytest.mark.jobs(*JOBS)  # a second each
 
 LENGTHS = (1, 2, 7, 1000, 100_003)
 BASE = {length: np.arange(length, dtype=np.float32) % 97 for length in LENGTHS}
@@ -111,10 +114,9 @@ def test_sum_has_the_same_bits_on_every_rank_and_in_every_run(comm):
     assert same
 
 
+@pytest.mark.engines("mpi")
 def test_mpi_adds_in_a_fixed_order(comm):
     """Short vectors in rank order, long ones in a ring: part p from rank p+1 on, and rank p last."""
-    if comm.name != "mpi":
-        return
     size, long = comm.world.size, 100_003
     ranks = [np.random.default_rng(rank).normal(size=long).astype(np.float32) for rank in range(size)]
     ends = np.cumsum(part_sizes(long, size))

@@ -21,6 +21,8 @@ from hvd_ae.runtime.consensus import broadcast_text
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 
+pytestmark = pytest.mark.jobs("mpi-2")  # the same code whichever engine adds up
+
 SETTINGS = TrainSettings(data="digits", epochs=2, batch_size=32, seed=1).resolved()
 DIGITS, CLASSES = with_numbered_labels(load("digits", World(), 0.1))
 SYNTHETIC, _ = with_numbered_labels(load("synthetic:203x4x5", World(), 0.1, seed=2))  # divides by no number of ranks
@@ -30,6 +32,7 @@ def flat(samples):
     return samples.values.reshape(samples.count, -1).astype(np.float64)
 
 
+@pytest.mark.jobs("mpi-2", "mpi-3", "horovod-2")
 def test_components_are_those_of_scikit_learn_up_to_sign(comm):
     ours = principal_components(SYNTHETIC.train, 6, comm)
     theirs = PCA(6, svd_solver="full").fit(flat(SYNTHETIC.train))
@@ -40,6 +43,7 @@ def test_components_are_those_of_scikit_learn_up_to_sign(comm):
     np.testing.assert_allclose(ours.of(values) * signs, theirs.transform(values), atol=1e-7)
 
 
+@pytest.mark.jobs("mpi-2", "mpi-3", "horovod-2")
 def test_what_standardises_is_of_all_ranks_samples(comm):
     mean, variance = mean_and_variance(DIGITS.train, comm)
     scaler = StandardScaler().fit(flat(DIGITS.train))
@@ -47,6 +51,7 @@ def test_what_standardises_is_of_all_ranks_samples(comm):
     np.testing.assert_allclose(variance, scaler.var_, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.jobs("mpi-2", "mpi-3", "horovod-2")
 def test_features_come_in_the_samples_order(comm):
     features = transformed(SYNTHETIC.train, lambda values: values[:, :2, 1], 2, "two of them", comm)
     np.testing.assert_array_equal(features.values, SYNTHETIC.train.values[:, :2, 1])
@@ -63,6 +68,7 @@ def test_linear_classifier_is_close_to_scikit_learns(comm):
     np.testing.assert_array_equal(ours.confusion.sum(axis=1), np.bincount(DIGITS.validation.labels))
 
 
+@pytest.mark.jobs("mpi-2", "mpi-3")
 def test_labels_follow_their_samples(comm):
     """Features that are the label, and nothing else to go by: on 2 and 3 ranks shares begin at different labels."""
     labels = np.arange(147) % 7

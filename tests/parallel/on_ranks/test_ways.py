@@ -13,9 +13,17 @@ from hvd_ae.models.replica import Replica
 from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.settings.train import TrainSettings, strategy_defaults
 from hvd_ae.training.session import prepare
-from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, train
+from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, reference, train
 
 ADAM = {"optimizer": "adam", "learning_rate": 0.01}
+
+pytestmark = pytest.mark.jobs("mpi-2")
+BOTH = pytest.mark.jobs("mpi-2", "horovod-2")
+# where a rank has more than one other, or parts are no halves
+THREE, THREE_AND_BOTH = pytest.mark.jobs("mpi-3"), pytest.mark.jobs("mpi-3", "horovod-2")
+POWERS_OF_TWO = pytest.mark.jobs("mpi-4", "horovod-2")
+# one for each of an engine's operations in a graph; the others use the same
+THROUGH_EITHER = ("gradient", "sharded", "parameter", "overlapped", "hierarchical", "gossip")
 
 
 def result(session) -> np.ndarray:
@@ -26,22 +34,18 @@ def same(ours, theirs, atol=3e-6):
     np.testing.assert_allclose(result(ours), result(theirs), atol=atol)
 
 
-@pytest.fixture
-def power_of_two(comm):
-    if comm.world.size & (comm.world.size - 1):
-        pytest.skip("for powers of two only")
-
-
-@pytest.mark.parametrize("changes", [ADAM, {"clip_norm": 0.02}, {"accumulate": 4}], ids=["adam", "clip", "accumulate"])
+@pytest.mark.parametrize("changes", [pytest.param(ADAM, marks=THREE_AND_BOTH), {"clip_norm": 0.02}, {"accumulate": 4}],
+                         ids=["adam", "clip", "accumulate"])
 def test_sharded_is_gradient(comm, changes):
     ours, _ = train(comm, averaging="sharded", **changes)
-    theirs, _ = train(comm, averaging="gradient", **changes)
+    theirs, _ = reference(comm, averaging="gradient", **changes)
     same(ours, theirs, atol=2e-5)
     optimizer_state = sum(slot.shape[0] for slot in ours.replica.optimizer_state)
     expected = sum(slot.shape[0] for slot in theirs.replica.optimizer_state) / comm.world.size
     assert abs(optimizer_state - expected) <= 2  # a rank's part of momentum and of velocity
 
 
+@THREE
 def test_accumulated_gradients_are_those_of_one_larger_batch(comm):
     # 107 samples are no multiple of either batch: the last update of an epoch holds what is left
     size = comm.world.size
@@ -50,50 +54,51 @@ def test_accumulated_gradients_are_those_of_one_larger_batch(comm):
     same(ours, theirs, atol=1e-5)
 
 
+@BOTH
 def test_a_gradient_in_buckets_is_the_gradient(comm):
     ours, _ = train(comm, buckets=3, clip_norm=0.02, **ADAM)
-    theirs, _ = train(comm, clip_norm=0.02, **ADAM)
+    theirs, _ = reference(comm, clip_norm=0.02, **ADAM)
     assert len(ours.replica.flat.layout.buckets(3)) == 3
     same(ours, theirs, atol=2e-6)
 
 
 def test_a_clipped_gradient_has_that_norm(comm):
-    before = parameters(train(comm, steps=1, epochs=1, learning_rate=1e-12)[0])
+    before = parameters(prepare(TrainSettings(**SETTINGS).resolved(), comm))
     ours, _ = train(comm, steps=1, epochs=1, learning_rate=1.0, clip_norm=0.003)
     assert np.linalg.norm(parameters(ours) - before) == pytest.approx(0.003, rel=1e-3)
 
 
 def test_post_local_that_never_leaves_its_first_phase_is_gradient(comm):
     ours, _ = train(comm, averaging="post-local", local_after=99, **ADAM)
-    theirs, _ = train(comm, averaging="gradient", **ADAM)
+    theirs, _ = reference(comm, averaging="gradient", **ADAM)
     same(ours, theirs)
 
 
 def test_post_local_without_a_first_phase_is_parameter(comm):
     ours, _ = train(comm, averaging="post-local", local_after=0, sync_every=4, **ADAM)
-    theirs, _ = train(comm, averaging="parameter", sync_every=4, **ADAM)
+    theirs, _ = reference(comm, averaging="parameter", sync_every=4, **ADAM)
     same(ours, theirs)
 
 
-@pytest.mark.parametrize("partition", ["reshuffled", "contiguous"])
+@pytest.mark.parametrize("partition", [pytest.param("reshuffled", marks=BOTH), pytest.param("contiguous", marks=THREE)])
 def test_hierarchical_on_one_node_is_gradient(comm, partition):
     ours, _ = train(comm, averaging="hierarchical", sync_every=4, partition=partition,
                     ranks_per_node=comm.world.size, **ADAM)
-    theirs, _ = train(comm, averaging="gradient", partition=partition, **ADAM)
+    theirs, _ = reference(comm, averaging="gradient", partition=partition, **ADAM)
     same(ours, theirs, atol=2e-5)
 
 
-@pytest.mark.parametrize("partition", ["reshuffled", "contiguous"])
+@pytest.mark.parametrize("partition", ["reshuffled", pytest.param("contiguous", marks=THREE)])
 def test_hierarchical_with_one_rank_a_node_is_parameter(comm, partition):
     ours, _ = train(comm, averaging="hierarchical", sync_every=4, partition=partition, ranks_per_node=1)
-    theirs, _ = train(comm, averaging="parameter", sync_every=4, partition=partition)
+    theirs, _ = reference(comm, averaging="parameter", sync_every=4, partition=partition)
     same(ours, theirs)
 
 
+@pytest.mark.jobs("mpi-4")
+@pytest.mark.ranks(4)
 def test_hierarchical_on_two_nodes_of_two(comm):
     """With plain SGD and an average every step, two nodes of two are four ranks that average gradients."""
-    if comm.world.size != 4:
-        return
     ours, _ = train(comm, averaging="hierarchical", sync_every=1, ranks_per_node=2)
     theirs, _ = train(comm, averaging="gradient")
     same(ours, theirs)
@@ -104,24 +109,28 @@ def test_hierarchical_refuses_nodes_of_different_size(comm):
         train(comm, averaging="hierarchical", ranks_per_node=5)
 
 
-@pytest.mark.parametrize("kind", ["sync"])
-def test_server_that_aggregates_every_worker_is_gradient_on_the_workers(comm, kind):
+@pytest.mark.jobs("single-1")
+@pytest.mark.ranks(1)
+def test_a_server_needs_a_worker(comm):
+    with pytest.raises(Refused, match="needs a rank for the server"):
+        train(comm, averaging="server")
+
+
+@THREE_AND_BOTH
+@pytest.mark.ranks(2, 3, 4)
+def test_server_that_aggregates_every_worker_is_gradient_on_the_workers(comm):
     workers = comm.world.size - 1
-    if not workers:
-        with pytest.raises(Refused, match="needs a rank for the server"):
-            train(comm, averaging="server")
-        return
-    ours, reports = train(comm, averaging="server", server=kind, **ADAM)
+    ours, reports = train(comm, averaging="server", server="sync", **ADAM)
     theirs, expected = alone(batch_size=SETTINGS["batch_size"] * workers, **ADAM)
     same(ours, theirs, atol=2e-5)
     assert reports[-1].train_loss == pytest.approx(expected[-1].train_loss, rel=1e-4)
     assert reports[-1].val_mse == pytest.approx(expected[-1].val_mse, rel=1e-4)
 
 
+@THREE
+@pytest.mark.ranks(3, 4)
 def test_server_that_waits_for_one_drops_stragglers_and_ends(comm):
     workers = comm.world.size - 1
-    if not workers:
-        return
     ours, reports = train(comm, averaging="server", aggregate=1)
     told = reports[-1].measurements
     if comm.world.is_root:
@@ -130,11 +139,11 @@ def test_server_that_waits_for_one_drops_stragglers_and_ends(comm):
     assert np.isfinite(result(ours)).all()
 
 
+@THREE_AND_BOTH
+@pytest.mark.ranks(2, 3, 4)
 def test_asynchronous_server_applies_every_gradient_exactly_once(comm, monkeypatch):
     """Counted, with workers slowed at random."""
     workers = comm.world.size - 1
-    if not workers:
-        return
     random, original = np.random.default_rng(comm.world.rank), Replica.gradient
 
     def slowly(self, batch, divisor):
@@ -154,10 +163,11 @@ def test_asynchronous_server_applies_every_gradient_exactly_once(comm, monkeypat
     assert np.abs(result(ours) - start).max() > 1e-3
 
 
+@THREE_AND_BOTH
 def test_gossip_on_the_complete_graph_is_parameters_averaged_every_step(comm):
     data = {"data": "synthetic:106x4x5"}  # 96 training samples: every rank has as many, for 1 to 4 ranks
     ours, _ = train(comm, averaging="gossip", graph="complete", **data)
-    theirs, _ = train(comm, averaging="parameter", sync_every=1, **data)
+    theirs, _ = reference(comm, averaging="parameter", sync_every=1, **data)
     assert ours.source.train.count == 96
     same(ours, theirs)
 
@@ -176,6 +186,7 @@ def apart(comm, **changes):
     return session
 
 
+@pytest.mark.jobs("mpi-3", "mpi-4", "horovod-2")
 @pytest.mark.parametrize("graph", ["ring", "exponential", "complete"])
 def test_gossip_contracts_as_its_mixing_matrix_says(comm, graph):
     size = comm.world.size
@@ -201,6 +212,7 @@ def mixing_matrix(graph: str, size: int, round_: int) -> np.ndarray:
     return (eye + np.roll(eye, 2 ** (round_ % math.ceil(math.log2(size))), axis=0)) / 2
 
 
+@THREE_AND_BOTH
 def test_elastic_contracts_by_its_rate(comm):
     size, rate = comm.world.size, 0.6
     session = apart(comm, averaging="elastic", elastic_rate=rate)
@@ -215,6 +227,7 @@ def test_elastic_contracts_by_its_rate(comm):
     assert nearer == pytest.approx(distance * abs(1 - rate - rate / size) ** 5, rel=1e-3, abs=1e-6)
 
 
+@THREE_AND_BOTH
 def test_overlapped_takes_each_average_over_a_period_late(comm):
     """Two periods and a settling by hand: x = average of what was sent + what was moved since, ranks weighing their rows."""
     size, rank = comm.world.size, comm.world.rank
@@ -237,6 +250,7 @@ def test_overlapped_takes_each_average_over_a_period_late(comm):
     np.testing.assert_allclose(vector.numpy(), sent[1] @ sent[0], atol=1e-5)
 
 
+@BOTH
 def test_an_overlapped_average_is_waited_for_by_who_settles(comm):
     """With periods of one step an average is under way at the end of every epoch."""
     ours, reports = train(comm, averaging="overlapped", sync_every=1, check_every=1, **ADAM)
@@ -252,7 +266,7 @@ def test_an_overlapped_average_is_waited_for_by_who_settles(comm):
 def test_an_outer_step_of_rate_one_is_plain_averaging(comm):
     outer = {"outer_optimizer": "sgd", "outer_learning_rate": 1.0, "outer_momentum": 0.0}
     ours, _ = train(comm, averaging="parameter", sync_every=3, **outer)
-    theirs, _ = train(comm, averaging="parameter", sync_every=3)
+    theirs, _ = reference(comm, averaging="parameter", sync_every=3)
     same(ours, theirs)
 
 
@@ -281,14 +295,15 @@ def test_one_shot_is_parameter_with_a_period_beyond_the_last_step(comm):
     same(ours, theirs)
 
 
+@pytest.mark.jobs("single-1")
+@pytest.mark.ranks(1)
 def test_sequential_on_one_rank_is_plain_sgd(comm):
-    if comm.world.size > 1:
-        return
     ours, _ = train(comm, averaging="sequential", sync_every=4)
     theirs, _ = train(comm, averaging="gradient")
     same(ours, theirs)
 
 
+@THREE
 def test_sequential_hands_back_the_mean_of_what_ranks_trained_alone(comm):
     """Every rank starts a round from the same parameters, so the result is that of averaging them all at once."""
     data = {"data": "synthetic:106x4x5", "partition": "contiguous"}
@@ -298,7 +313,9 @@ def test_sequential_hands_back_the_mean_of_what_ranks_trained_alone(comm):
     assert reports[-1].in_sync
 
 
-def test_adasum_of_equal_gradients_is_that_gradient_and_of_orthogonal_ones_their_sum(comm, power_of_two):
+@POWERS_OF_TWO
+@pytest.mark.ranks(1, 2, 4)
+def test_adasum_of_equal_gradients_is_that_gradient_and_of_orthogonal_ones_their_sum(comm):
     rank, size = comm.world.rank, comm.world.size
     equal = np.random.default_rng(0).normal(size=64).astype(np.float32)
     orthogonal = np.zeros(64, np.float32)
@@ -308,20 +325,25 @@ def test_adasum_of_equal_gradients_is_that_gradient_and_of_orthogonal_ones_their
     np.testing.assert_allclose(of_orthogonal, np.pad(np.repeat(np.arange(size) + 1.0, 4), (0, 64 - 4 * size)), rtol=1e-5)
 
 
+@pytest.mark.jobs("mpi-2", "horovod-2")
+@pytest.mark.ranks(2)
 def test_adasum_of_two_follows_its_formula(comm):
-    if comm.world.size != 2:
-        return
     a, b = (np.random.default_rng(rank).normal(size=1000) for rank in range(2))
     ours = comm.adasum((a, b)[comm.world.rank].astype(np.float32)).numpy()
     np.testing.assert_allclose(ours, (1 - a @ b / (2 * a @ a)) * a + (1 - a @ b / (2 * b @ b)) * b, rtol=1e-4, atol=1e-5)
 
 
+@THREE
+@pytest.mark.ranks(3)
 def test_adasum_refuses_three_ranks(comm):
-    if comm.world.size == 3:
-        with pytest.raises(Refused, match="3 ranks are no power of two: start 2 or 4"):
-            train(comm, averaging="adasum")
-    else:
-        assert train(comm, averaging="adasum", **ADAM)[1][-1].in_sync
+    with pytest.raises(Refused, match="3 ranks are no power of two: start 2 or 4"):
+        train(comm, averaging="adasum")
+
+
+@POWERS_OF_TWO
+@pytest.mark.ranks(1, 2, 4)
+def test_adasum_ends_in_step(comm):
+    assert train(comm, averaging="adasum", **ADAM)[1][-1].in_sync
 
 
 ADVERSARIAL = {
@@ -334,6 +356,7 @@ ADVERSARIAL = {
 }
 
 
+@THREE_AND_BOTH
 @pytest.mark.parametrize("compression, roundoff", [("fp16", 2**-11), ("bf16", 2**-8)])
 @pytest.mark.parametrize("kind", ADVERSARIAL)
 def test_compressed_sums_stay_within_the_bound(comm, compression, roundoff, kind):
@@ -347,10 +370,11 @@ def test_compressed_sums_stay_within_the_bound(comm, compression, roundoff, kind
     assert np.all(np.abs(ours - exact) <= bound)
 
 
+@BOTH
 @pytest.mark.parametrize("compression, largest_ratio", [("fp16", 0.51), ("bf16", 0.51)])
 def test_compressed_gradients_send_half_the_bytes_and_learn(comm, compression, largest_ratio):
     ours, reports = train(comm, compression=compression, **ADAM)
-    _, expected = train(comm, **ADAM)
+    _, expected = reference(comm, averaging="gradient", **ADAM)
     assert reports[-1].val_mse == pytest.approx(expected[-1].val_mse, rel=0.02)
     assert reports[-1].in_sync
     if comm.world.size > 1:
@@ -368,7 +392,9 @@ def test_adaptive_stays_within_its_bounds_and_records_its_choices(comm):
     assert ours.strategy.choose(4, drift=1e10, share=1.0) == 2
 
 
-@pytest.mark.parametrize("strategy", [strategy for strategy in WAY_SETTINGS if strategy not in ("server", "adasum")])
+@pytest.mark.parametrize("strategy", [
+    pytest.param(strategy, marks=pytest.mark.jobs("mpi-2", "horovod-2", "single-1") if strategy in THROUGH_EITHER else ())
+    for strategy in WAY_SETTINGS if strategy not in ("server", "adasum")])
 def test_every_way_learns_normalises_and_ends_in_step(comm, strategy):
     """On the hardest of models: batch normalisation, dropout, steps without rows, and a proof every few steps."""
     ours, reports = train(comm, averaging=strategy, model="tests.parallel.on_ranks.models:normalised", batch_size=2,

@@ -1,5 +1,7 @@
 """Trains without a run folder, on the engine of the job or, for comparison, on one process by itself."""
 
+import functools
+
 from hvd_ae.collectives.single import SingleCommunicator
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.cursor import Cursor
@@ -13,15 +15,28 @@ SETTINGS = {"data": "synthetic:118x4x5", "model": "shallow", "epochs": 3, "batch
 
 def train(comm, **changes):
     """Train every rank of `collectives`; returns what was prepared, and the reports."""
-    session = prepare(TrainSettings(**{**SETTINGS, **changes}).resolved(), comm)
+    return _train(comm, TrainSettings(**{**SETTINGS, **changes}).resolved())
+
+
+def _train(comm, settings):
+    session = prepare(settings, comm)
     reports = [progress.report for progress in Loop(session, Cursor()).run() if progress.report]
     session.strategy.close()
     return session, reports
 
 
+def reference(comm, **changes):
+    """`train`, once for all tests that compare with the same training; they only look at what comes back."""
+    return _train_once(comm, TrainSettings(**{**SETTINGS, **changes}).resolved())
+
+
 def alone(**changes):
     """The same on one rank, in this process; its results are what all ranks together should reach."""
-    return train(SingleCommunicator(), **changes)
+    return reference(_ALONE, **changes)
+
+
+_ALONE = SingleCommunicator()
+_train_once = functools.cache(_train)  # to trace a training's graphs takes most of a test's time
 
 
 def parameters(session):

@@ -41,6 +41,7 @@ def test_what_others_took_is_what_the_cores_did_beyond_the_own_processes():
     begun, ended = rows.Used(100.0, 50.0, 7.0), rows.Used(110.0, 64.0, 18.0)
     assert rows.others_share(begun, ended, cores=2) == pytest.approx(0.15)
     assert rows.others_share(begun, rows.Used(110.0, 60.9, 18.0), cores=2) == 0.0  # clocks tick in hundredths
+    assert rows.others_share(begun, rows.Used(100.001, 50.02, 7.0), cores=2) == 1.0
     assert rows.others_share(begun, begun, cores=2) is None
 
 

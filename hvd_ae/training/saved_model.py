@@ -1,0 +1,78 @@
+"""The last check of a run: what was reported at its end is what the saved model gives, loaded with plain Keras."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hvd_ae.errors import OutOfSync
+from hvd_ae.tasks.task import as_seen
+from hvd_ae.training.evaluation import Evaluator
+
+if TYPE_CHECKING:
+    from hvd_ae.training.session import Session
+
+_BATCHES = 2
+# Of the error's root. Kernels that add in another order differ by some 1e-6 of the numbers they add.
+_RELATIVE = {"float32": 1e-3, "bfloat16": 3e-2}
+
+
+def check_saved_model(session: "Session", path: Path) -> None:
+    """Evaluate the first validation samples by the file `path` and by what each rank reported with (every rank calls it).
+
+    A model that draws random numbers in inference too gives no number twice and is not checked; nor is one whose classes
+    cannot be loaded from the file alone, of which the root says so.
+
+    Raises:
+        OutOfSync: on every rank, naming the first rank whose loss or metric is not that of the file, beyond rounding.
+    """
+    comm, settings, task = session.comm, session.settings, session.task
+    source = session.source.validation
+    indices = np.arange(min(source.count, _BATCHES * settings.batch_size))
+    mine = Evaluator(session.strategy, source, task, comm, settings.batch_size).sums(indices) / len(indices)
+    of_ranks = comm.all_gather(mine).numpy().reshape(comm.world.size, -1)
+    of_file = _evaluated_by_file(session, path, indices) if comm.world.is_root else np.zeros(2 + len(mine))
+    comparable, size, *saved = comm.broadcast(of_file).numpy().tolist()
+    if not comparable:
+        return
+    relative = _RELATIVE[settings.precision]
+    for rank, reported in enumerate(of_ranks if session.strategy.replicated_state() else of_ranks[:1]):
+        for name, theirs, ours in zip(("val_loss", *task.metrics), reported, saved, strict=True):
+            if not _same(theirs, ours, relative, size):
+                raise OutOfSync(
+                    f"{path} gives {name}={ours:.6g} on the first {len(indices)} validation samples, but rank {rank} of "
+                    f"{len(of_ranks)} reported with a model that gives {theirs:.6g}: do not use this model; look for state "
+                    "that one of its layers keeps elsewhere than in Keras variables")
+
+
+def _same(reported: float, saved: float, relative: float, size: float) -> bool:
+    """Whether two means of squares, or of the like, of numbers of this size are the same but for rounding."""
+    if not (np.isfinite(reported) and np.isfinite(saved)):
+        return np.isfinite(reported) == np.isfinite(saved)
+    first, second = np.sqrt(np.abs([reported, saved]))
+    return abs(first - second) <= relative * second + relative / 10 * size
+
+
+def _evaluated_by_file(session: "Session", path: Path, indices: np.ndarray) -> np.ndarray:
+    """Whether the file can be checked, the size of its outputs, and its mean loss and metrics over these samples."""
+    source, task, batch_size = session.source.validation, session.task, session.settings.batch_size
+    squares, sums = 0.0, np.zeros(1 + len(task.metrics))
+    nothing = np.zeros(2 + len(sums))
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        print(f"{path} is not checked: plain Keras cannot load it ({str(error).strip().splitlines()[0]})", flush=True)
+        return nothing
+    for first in range(0, len(indices), batch_size):
+        example = source.read(indices[first : first + batch_size], task.fields)
+        inputs, targets = task.select(as_seen({name: tf.convert_to_tensor(v) for name, v in example.items()}, source.fields))
+        if not first and session.replica.flat.draws_in_inference(inputs[:1]):
+            return nothing
+        outputs = model(inputs, training=False)
+        penalty = sum(float(tf.reduce_sum(tf.cast(loss, tf.float32))) for loss in model.losses)
+        squares += np.mean(np.square(np.asarray(outputs, np.float64))) * len(inputs)
+        sums += [np.sum(function(targets, outputs), dtype=np.float64) for function in (task.loss, *task.metrics.values())]
+        sums[0] += penalty * len(inputs)
+    return np.array([1.0, np.sqrt(squares / len(indices)), *(sums / len(indices))])

@@ -1,0 +1,95 @@
+"""`make test`: the whole suite, what waits most of the time beside what computes, and at the end which tests took longest.
+
+    python -m tests.suite [PYTEST OPTIONS]
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LONGEST = 10
+
+
+@dataclass(frozen=True)
+class Step:
+    folders: tuple[str, ...]
+    timeout: float  # seconds
+
+
+# One after the other, because a fault in what comes first explains a failure in what comes later.
+COMPUTES = [Step(("unit", "install"), 600), Step(("parallel",), 1800), Step(("faults",), 1200), Step(("end_to_end",), 1800)]
+# Jobs of stand-ins that sleep until a signal comes, and daemons that look every few seconds.
+WAITS = Step(("slurm",), 1500)
+
+
+def start(step: Step, options: list[str], environment: dict[str, str], output=None) -> subprocess.Popen:
+    command = ["timeout", "--kill-after=60", str(step.timeout), sys.executable, "-m", "pytest", *options,
+               *(f"tests/{folder}" for folder in step.folders)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+
+
+def run(options: list[str], notes: Path) -> int:
+    """Run all steps until one fails; the first exit status that is not 0."""
+    environment = {**os.environ, "HVD_AE_TEST_TIMES": str(notes)}
+    with tempfile.TemporaryFile("w+") as said:
+        waits = start(WAITS, options, environment, said)
+        status = 0
+        try:
+            for step in COMPUTES:
+                status = status or start(step, options, environment).wait()
+            waits.wait()
+        finally:
+            waits.terminate()  # where this process is stopped itself
+        said.seek(0)
+        print(said.read(), flush=True)
+    return status or waits.returncode
+
+
+def longest(rows: list[dict]) -> str:
+    """The longest tests, and beside them the longest of those that ranks ran inside of one."""
+    text = []
+    tables = {"tests": [row for row in rows if not row["job"]],
+              "tests inside the jobs of tests/parallel, as rank 0 saw them": [row for row in rows if row["job"]]}
+    for title, chosen in tables.items():
+        text += [f"\nThe {LONGEST} longest {title}:", "", "| seconds | CPU seconds | test |", "|---|---|---|"]
+        for row in sorted(chosen, key=lambda row: -row["seconds"])[:LONGEST]:
+            job = f" on {row['job']}" if row["job"] else ""
+            text.append(f"| {row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['test']}{job} |")
+    return "\n".join(text)
+
+
+def by_folder(rows: list[dict]) -> str:
+    text = ["| folder | tests | seconds | CPU seconds |", "|---|---|---|---|"]
+    folders = sorted({folder(row) for row in rows})
+    for name in folders:
+        chosen = [row for row in rows if folder(row) == name]
+        text.append(f"| {name} | {len(chosen)} | {total(chosen, 'seconds')} | {total(chosen, 'cpu_seconds')} |")
+    return "\n".join(text)
+
+
+def folder(row: dict) -> str:
+    return row["job"] and f"parallel, {row['job']}" or row["test"].split("/")[1]
+
+
+def total(rows: list[dict], name: str) -> str:
+    return f"{sum(row[name] for row in rows):.0f}"
+
+
+def main() -> int:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder_of_notes:
+        notes = Path(folder_of_notes) / "times.jsonl"
+        status = run(sys.argv[1:], notes)
+        rows = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+    print(f"{by_folder(rows)}\n{longest(rows)}\n\n{time.monotonic() - started:.0f} s in all", flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
