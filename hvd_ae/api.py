@@ -96,7 +96,6 @@ def _train(session: Session, folder: RunFolder) -> dict:
         if settings.resume:
             print(_where(resumed, world), flush=True)
         announce(session)
-    session.cursor = resumed.cursor
     session.run(lambda: stop_requested(session.comm))
     if session.stopped_by:
         clear_signals()

@@ -130,7 +130,6 @@ def _resumed(name: str, engine: Communicator, folder: Path) -> Finding:
     step = stopped.cursor.step
     with _session(engine, **options) as resumed:
         found = restore_newest(resumed, folder)
-        resumed.cursor = found.cursor
         resumed.run()
     if found.cursor.step != step:  # begun anew it would end the same, and prove nothing
         return Finding(law, name, float("inf"), remark="; ".join(["no good checkpoint to go on from", *found.bad]))

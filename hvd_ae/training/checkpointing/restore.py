@@ -56,6 +56,7 @@ def restore_newest(session: Session, folder: Path) -> Resumed:
             unusable.append(path)
             continue
         _assign(session, read, shared, own)
+        session.cursor = read.cursor
         for callback in session.callbacks:
             if callback.name in read.callbacks:
                 callback.restore(read.callbacks[callback.name])
