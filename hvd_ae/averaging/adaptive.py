@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.parameter import Parameter
 from hvd_ae.averaging.strategy import Strategy
+from hvd_ae.models.state import Kind, State
 
 
 class Adaptive(Parameter):
@@ -29,9 +30,8 @@ class Adaptive(Parameter):
         self._seen = np.zeros(2), 0.0  # drift and seconds of communication when an average was last looked at
         self._seconds = 0.0  # since then
 
-    @property
-    def vectors(self) -> dict[str, tf.Variable]:
-        return {**super().vectors, "way_sync_every": self.sync_every}
+    def added_state(self) -> dict[str, State]:
+        return {**super().added_state(), "sync_every": State(self.sync_every, Kind.STRATEGY)}
 
     def begin_epoch(self, epoch: int) -> None:
         self._seen, self._seconds = (self.drift.numpy(), self.comm.traffic.seconds), 0.0

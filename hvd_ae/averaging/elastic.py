@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from hvd_ae.averaging.periodic import Periodic
+from hvd_ae.models.state import Kind, State
 
 
 class Elastic(Periodic):
@@ -14,7 +15,7 @@ class Elastic(Periodic):
     saved. A period that an evaluation or a checkpoint cuts short ends with such a move too.
     """
 
-    own = ("seed_", "slot_", "count_", "parameters")
+    kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT, Kind.PARAMETERS})
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
@@ -26,9 +27,8 @@ class Elastic(Periodic):
     def result(self) -> tuple[tf.Variable, tf.Variable]:
         return self.centre, self.replica.buffers
 
-    @property
-    def vectors(self) -> dict[str, tf.Variable]:
-        return {**self.replica.vectors, "centre": self.centre}
+    def added_state(self) -> dict[str, State]:
+        return {"centre": State(self.centre, Kind.STRATEGY)}
 
     def average_period(self) -> None:
         """One elastic move of ranks and centre, both from where they were before it."""

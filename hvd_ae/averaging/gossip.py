@@ -5,6 +5,7 @@ import tensorflow as tf
 from hvd_ae.averaging.cost import Job, Parts, slowest, widest_link
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
+from hvd_ae.models.state import Kind, State
 
 
 class Gossip(Strategy):
@@ -17,7 +18,7 @@ class Gossip(Strategy):
     themselves do not take over; buffers are averaged then too.
     """
 
-    own = ("seed_", "slot_", "count_", "parameters", "way_steps")
+    kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT, Kind.PARAMETERS})
     period = None
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
@@ -30,9 +31,8 @@ class Gossip(Strategy):
     def result(self) -> tuple[tf.Variable, tf.Variable]:
         return self.mean, self.replica.buffers
 
-    @property
-    def vectors(self) -> dict[str, tf.Variable]:
-        return {**self.replica.vectors, "mean": self.mean, "way_steps": self.steps}
+    def added_state(self) -> dict[str, State]:
+        return {"mean": State(self.mean, Kind.STRATEGY), "gossip_steps": State(self.steps, Kind.STRATEGY, of_rank=True)}
 
     def step(self, batch: Batch) -> tf.Tensor:
         loss_sum = self.local_step(batch)

@@ -30,14 +30,14 @@ class Gradient(Strategy):
         self.period = self.accumulate
         if self.accumulate > 1:
             self.accumulated = tf.Variable(tf.zeros_like(replica.vector), name="accumulated", trainable=False)
-            self.rows_accumulated = tf.Variable(0, name="rows_accumulated", trainable=False)
+            self.samples_accumulated = tf.Variable(0, name="samples_accumulated", trainable=False)
             self.steps_accumulated = tf.Variable(0, name="steps_accumulated", trainable=False)
 
     @property
-    def state(self) -> dict[str, tf.Variable]:
+    def exact_state(self) -> dict[str, tf.Variable]:
         if self.accumulate == 1:
-            return super().state
-        return {**super().state, "accumulated": self.accumulated, "rows_accumulated": self.rows_accumulated,
+            return super().exact_state
+        return {**super().exact_state, "accumulated": self.accumulated, "samples_accumulated": self.samples_accumulated,
                 "steps_accumulated": self.steps_accumulated}
 
     def step(self, batch: Batch) -> tf.Tensor:
@@ -47,16 +47,16 @@ class Gradient(Strategy):
             return loss_sum
         gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
         self.accumulated.assign_add(gradient)
-        self.rows_accumulated.assign_add(batch.global_size)
+        self.samples_accumulated.assign_add(batch.global_size)
         self.steps_accumulated.assign_add(1)
         if self.steps_accumulated >= self.accumulate:
             self._apply_accumulated()
         return loss_sum
 
     def _apply_accumulated(self) -> None:
-        self.reduce_and_update(self.accumulated / tf.cast(self.rows_accumulated, tf.float32))
+        self.reduce_and_update(self.accumulated / tf.cast(self.samples_accumulated, tf.float32))
         self.accumulated.assign(tf.zeros_like(self.accumulated))
-        self.rows_accumulated.assign(0)
+        self.samples_accumulated.assign(0)
         self.steps_accumulated.assign(0)
 
     def reduce_and_update(self, *buckets: tf.Tensor) -> None:

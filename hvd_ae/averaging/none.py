@@ -8,6 +8,7 @@ import tensorflow as tf
 from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.averaging.strategy import OfRanks, Strategy
 from hvd_ae.models.replica import Batch
+from hvd_ae.models.state import Kind
 from hvd_ae.runtime.world import World
 
 
@@ -18,13 +19,13 @@ class Independent(Strategy):
     each rank judging its share of the validation samples with its own model.
     """
 
-    own = ("",)  # everything
+    kinds_of_rank = frozenset(Kind)
     period = None
 
     def step(self, batch: Batch) -> tf.Tensor:
         return self.local_step(batch)
 
-    def handed_on(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
+    def reshard(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
         """Nothing is averaged: a rank goes on with one of the models there were, in turn."""
         return next(islice(of_ranks, world.rank % len(of_ranks), None))
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.averaging.strategy import Strategy, of_rank
 from hvd_ae.models.replica import Batch
+from hvd_ae.models.state import Kind, State
 from hvd_ae.runtime.world import World
 
 
@@ -15,18 +16,18 @@ class OneShot(Strategy):
     """One-shot averaging (Zinkevich et al. 2010, "Parallelized Stochastic Gradient Descent").
 
     Parameters and slots are each rank's own to the end. What is evaluated after an epoch, and saved at the end, is the
-    mean of the ranks' parameters and buffers, weighted by the samples each has trained on, with the first rank's other
-    state; training goes on from each rank's own.
+    mean of the ranks' parameters and buffers, weighted by the samples each has trained on, with the first rank's
+    tables; training goes on from each rank's own.
     """
 
-    own = ("seed_", "state_", "slot_", "count_", "parameters", "buffers", "way_rows")
+    kinds_of_rank = frozenset(Kind)
     period = None
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
         self.mean = tf.Variable(replica.vector, name="mean", trainable=False)
         self.mean_buffers = tf.Variable(replica.buffers, name="mean_buffers", trainable=False)
-        # with the states of the first rank in the places of this rank's own
+        # with the tables of the first rank in the places of this rank's own
         self.first_counters = [counter if is_seed else tf.Variable(counter, trainable=False)
                                for counter, is_seed in zip(replica.counters, replica.flat.is_seed)]
 
@@ -38,16 +39,15 @@ class OneShot(Strategy):
     def result_counters(self) -> list[tf.Variable]:
         return self.first_counters
 
-    @property
-    def vectors(self) -> dict[str, tf.Variable]:
-        first = {f"first_{position}": counter for position, counter in enumerate(self.first_counters)
+    def added_state(self) -> dict[str, State]:
+        first = {f"first_{position}": State(counter, Kind.STRATEGY) for position, counter in enumerate(self.first_counters)
                  if not self.replica.flat.is_seed[position]}
-        return {**self.replica.vectors, "mean": self.mean, "mean_buffers": self.mean_buffers, **first,
-                "way_rows": self.replica.samples_since_sync}
+        return {"mean": State(self.mean, Kind.STRATEGY), "mean_buffers": State(self.mean_buffers, Kind.STRATEGY), **first,
+                "samples_trained": State(self.replica.samples_since_sync, Kind.STRATEGY, of_rank=True)}
 
-    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+    def reshard(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
         """Another number of ranks begins from the mean, which holds all that has been trained on."""
-        return None if name == "way_rows" else super().handed_on(name, of_ranks, world)
+        return None if name == "samples_trained" else super().reshard(name, of_ranks, world)
 
     def step(self, batch: Batch) -> tf.Tensor:
         return self.local_step(batch)

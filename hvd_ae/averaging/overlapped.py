@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.averaging.periodic import Periodic
+from hvd_ae.models.state import Kind
 
 
 class Overlapped(Periodic):
@@ -17,7 +18,7 @@ class Overlapped(Periodic):
     The sum is made by a thread through MPI, whichever engine makes the others.
     """
 
-    own = ("seed_", "slot_", "count_")
+    kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT})
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
@@ -25,12 +26,12 @@ class Overlapped(Periodic):
         self.async_sum = comm.async_sum()
         self.sent = tf.Variable(tf.zeros_like(replica.vector), name="sent", trainable=False)
         self.sent_weight = tf.Variable(0.0, name="sent_weight", trainable=False)
-        self.rows_sent = tf.Variable(tf.zeros([2], tf.int64), name="rows_sent", trainable=False)  # since the ranks settled
+        self.samples_sent = tf.Variable(tf.zeros([2], tf.int64), name="samples_sent", trainable=False)  # since the ranks settled
         self.under_way = tf.Variable(False, name="under_way", trainable=False)
 
     @property
-    def state(self) -> dict[str, tf.Variable]:
-        return {**super().state, "sent": self.sent, "sent_weight": self.sent_weight, "rows_sent": self.rows_sent,
+    def exact_state(self) -> dict[str, tf.Variable]:
+        return {**super().exact_state, "sent": self.sent, "sent_weight": self.sent_weight, "samples_sent": self.samples_sent,
                 "under_way": self.under_way}
 
     def begin_epoch(self, epoch: int) -> None:
@@ -53,7 +54,7 @@ class Overlapped(Periodic):
             self.replica.vector.assign(self.comm.sum(weight * self.replica.vector))
             self.replica.constrain(self.replica.vector)
         self.synchronize_state()
-        self.rows_sent.assign([0, 0])
+        self.samples_sent.assign([0, 0])
         self.steps_since.assign(0)
 
     def _take_over(self) -> None:
@@ -72,11 +73,11 @@ class Overlapped(Periodic):
             self.sent.assign(self.replica.vector)
             self.sent_weight.assign(weight)
             tf.numpy_function(self.async_sum.begin, [weight * self.sent], tf.bool)
-            self.rows_sent.assign(self.replica.samples_since_sync)
+            self.samples_sent.assign(self.replica.samples_since_sync)
             self.under_way.assign(True)
 
     def _weight_of_period(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.weight(self.replica.samples_since_sync - self.rows_sent)
+        return self.weight(self.replica.samples_since_sync - self.samples_sent)
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.periodic import Periodic
+from hvd_ae.models.state import Kind, State
 
 
 class Parameter(Periodic):
@@ -22,17 +23,18 @@ class Parameter(Periodic):
         super().__init__(replica, comm, settings, steps_per_epoch)
         self.optimizer_state = settings.optimizer_state
         # steps without rows are not counted by the optimizer, so its counts may differ too
-        self.own = ("seed_", "count_", "slot_") if settings.optimizer_state == "keep" else ("seed_", "count_")
+        of_optimizer = {Kind.OPTIMIZER} if settings.optimizer_state == "keep" else set()
+        self.kinds_of_rank = frozenset({Kind.SEED, Kind.COUNT} | of_optimizer)
         self.outer = settings.outer_optimizer or "none"
         if self.outer != "none":
             self.outer_rate, self.outer_momentum = settings.outer_learning_rate, settings.outer_momentum
             self.anchor = tf.Variable(replica.vector, name="anchor", trainable=False)
             self.velocity = tf.Variable(tf.zeros_like(replica.vector), name="velocity", trainable=False)
 
-    @property
-    def vectors(self) -> dict[str, tf.Variable]:
-        outer = {} if self.outer == "none" else {"outer_anchor": self.anchor, "outer_velocity": self.velocity}
-        return {**self.replica.vectors, **outer}
+    def added_state(self) -> dict[str, State]:
+        if self.outer == "none":
+            return {}
+        return {"outer_anchor": State(self.anchor, Kind.STRATEGY), "outer_velocity": State(self.velocity, Kind.STRATEGY)}
 
     def begin_here(self) -> None:
         """Let the first outer step start from where the ranks are now, if none has been taken and no period is under way."""

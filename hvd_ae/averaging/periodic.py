@@ -19,8 +19,8 @@ class Periodic(Strategy):
         self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
 
     @property
-    def state(self) -> dict[str, tf.Variable]:
-        return {**super().state, "steps_since": self.steps_since}
+    def exact_state(self) -> dict[str, tf.Variable]:
+        return {**super().exact_state, "steps_since": self.steps_since}
 
     @property
     def steps_into_period(self) -> int:

@@ -6,6 +6,7 @@ from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.averaging.parameter import Parameter
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.models.replica import Batch
+from hvd_ae.models.state import State
 
 
 class PostLocal(Strategy):
@@ -19,17 +20,16 @@ class PostLocal(Strategy):
         super().__init__(replica, comm, settings, steps_per_epoch)
         self.first = Gradient(replica, comm, settings, steps_per_epoch)
         self.then = Parameter(replica, comm, settings, steps_per_epoch)
-        self.drift, self.own, self.period = self.then.drift, self.then.own, self.then.period
+        self.drift, self.kinds_of_rank, self.period = self.then.drift, self.then.kinds_of_rank, self.then.period
         self.local_after = settings.local_after
         self.is_local = tf.Variable(False, name="is_local", trainable=False)
 
-    @property
-    def vectors(self) -> dict[str, tf.Variable]:
-        return self.then.vectors
+    def added_state(self) -> dict[str, State]:
+        return self.then.added_state()
 
     @property
-    def state(self) -> dict[str, tf.Variable]:
-        return {**self.first.state, **self.then.state}
+    def exact_state(self) -> dict[str, tf.Variable]:
+        return {**self.first.exact_state, **self.then.exact_state}
 
     @property
     def steps_into_period(self) -> int:

@@ -6,6 +6,7 @@ import tensorflow as tf
 from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, widest_link
 from hvd_ae.averaging.periodic import Periodic
 from hvd_ae.models.replica import Batch
+from hvd_ae.models.state import Kind
 
 
 class Sequential(Periodic):
@@ -17,7 +18,7 @@ class Sequential(Periodic):
     checkpoint cuts short has fewer steps for every rank. On one rank it is training by itself.
     """
 
-    own = ("seed_", "slot_", "count_")
+    kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT})
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)

@@ -11,6 +11,7 @@ from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.feed import SuperBatch
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.models.state import Kind
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 
@@ -35,7 +36,7 @@ class Server(Strategy):
     Buffers are averaged over the workers when the ranks settle, and all take over the server's parameters.
     """
 
-    own = ("seed_", "slot_", "count_")
+    kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT})
     period = None
     first_trainer = 1
 
@@ -61,15 +62,15 @@ class Server(Strategy):
         return World(world.rank - 1, world.size - 1) if world.rank != _SERVER else None
 
     @property
-    def state(self) -> dict[str, tf.Variable]:
+    def exact_state(self) -> dict[str, tf.Variable]:
         """Without the parameters: what a straggler had of older ones would be dropped anyway."""
-        state = super().state
+        state = super().exact_state
         del state["parameters"]
         return state
 
-    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+    def reshard(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
         """The slots are the server's alone, and rank 0 stays the server."""
-        return super().handed_on(name, of_ranks, world) if name.startswith("seed_") else next(of_ranks)
+        return super().reshard(name, of_ranks, world) if self.state[name].kind is Kind.SEED else next(of_ranks)
 
     @staticmethod
     def updates_per_epoch(settings: TrainSettings, steps: int, workers: int) -> int:

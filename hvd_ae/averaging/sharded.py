@@ -8,6 +8,7 @@ import tensorflow as tf
 from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, slowest
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.collectives.communicator import part_sizes
+from hvd_ae.models.state import Kind
 from hvd_ae.runtime.world import World
 
 
@@ -18,12 +19,12 @@ class Sharded(Gradient):
     part of the slots, and all gather the parts. It sends as many bytes as an all-reduce. Slots are a rank's own.
     """
 
-    own = ("seed_", "slot_")
+    kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER})
 
-    def handed_on(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
+    def reshard(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
         """The parts of a slot, put together and cut anew, are the slot: nothing is lost."""
-        if not name.startswith("slot_"):
-            return super().handed_on(name, of_ranks, world)
+        if self.state[name].kind is not Kind.OPTIMIZER:
+            return super().reshard(name, of_ranks, world)
         first, count = self.replica.part
         return np.concatenate(list(of_ranks))[first : first + count]
 

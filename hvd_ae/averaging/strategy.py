@@ -1,4 +1,4 @@
-"""What every way of averaging can do: advance by a step, and settle so that all ranks can show one result."""
+"""What every averaging strategy can do: advance by a step, and synchronize so that all ranks can show one result."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,6 +12,7 @@ from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.feed import SuperBatch
 from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.models.state import Kind, State
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 
@@ -21,21 +22,21 @@ class OfRanks(Iterator[np.ndarray], Sized):
 
 
 class Strategy(ABC):
-    """A way of averaging over ranks, bound to this rank's replica.
+    """A way to keep ranks together, bound to this rank's replica.
 
-    Whatever a way does, some things are the same for all. Buffers (batch normalisation's statistics) are averaged when
-    the ranks settle, weighted by the samples each rank has seen since. Seeds (dropout's) are a rank's own. Of any other
-    state (masks, tables, counts), which has no mean, all ranks take over that of the first rank that trains. And whatever
-    writes parameters, `Replica.update` apart, has the layers' constraints applied to them: `self.replica.constrain`.
+    Whatever a strategy does, some things are the same for all. Buffers (batch normalisation's statistics) are averaged when
+    the ranks synchronize, weighted by the samples each rank has seen since. Seeds (dropout's) are a rank's own. Of tables
+    (masks, indices), which have no mean, all ranks take over those of the first rank that trains. And whatever writes
+    parameters, `Replica.update` apart, has the layers' constraints applied to them: `self.replica.constrain`.
 
     Args:
-        steps_per_epoch: of every rank, for ways that change with the epoch.
+        steps_per_epoch: of every rank, for strategies that change with the epoch.
     """
 
-    # beginnings of the names of vectors that are each rank's own even when the ranks are settled: these are neither
-    # proved to be the same nor written once for all
-    own: tuple[str, ...] = ("seed_",)
-    # steps from one moment at which all ranks hold the same to the next; None where that is only when they settle
+    # what each rank has its own of, even when the ranks are synchronized: that is neither checked to be the same nor written
+    # once for all
+    kinds_of_rank: frozenset[Kind] = frozenset({Kind.SEED})
+    # steps from one moment at which all ranks hold the same to the next; None where that is only when they synchronize
     period: int | None = 1
     # the rank whose state, of what has no mean, becomes that of all
     first_trainer = 0
@@ -50,7 +51,7 @@ class Strategy(ABC):
 
     @classmethod
     def check(cls, settings: TrainSettings, world: World, engine: str) -> None:
-        """Refuse what this way cannot do, before anything is built; does not communicate.
+        """Refuse what this strategy cannot do, before anything is built; does not communicate.
 
         Raises:
             Refused: a number of ranks, or an engine, that does not fit.
@@ -92,38 +93,53 @@ class Strategy(ABC):
 
     @property
     def result(self) -> tuple[tf.Variable, tf.Variable]:
-        """The parameters and buffers to evaluate and to save, once the ranks have settled."""
+        """The parameters and buffers to evaluate and to save, once the ranks are synchronized."""
         return self.replica.vector, self.replica.buffers
 
     @property
     def result_counters(self) -> list[tf.Variable]:
-        """Seeds and other state to evaluate and to save with `result`."""
+        """Seeds and tables to evaluate and to save with `result`."""
         return self.replica.counters
 
-    @property
-    def vectors(self) -> dict[str, tf.Variable]:
-        """Everything that training changes, by name, what this way adds included."""
-        return self.replica.vectors
+    def added_state(self) -> dict[str, State]:
+        """What this strategy adds to the replica's state, by names of its own."""
+        return {}
 
     @property
-    def state(self) -> dict[str, tf.Variable]:
-        """`vectors`, and what else ranks that have not settled need to go on exactly as they would have."""
-        return {**self.vectors, "rows_since": self.replica.samples_since_sync, "drift": self.drift}
+    def state(self) -> dict[str, State]:
+        """Everything that training changes, by name."""
+        of_replica = {name: each._replace(of_rank=each.kind in self.kinds_of_rank) for name, each in self.replica.state.items()}
+        return of_replica | self.added_state()
 
-    def handed_on(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
-        """Where this rank begins with one of `own_vectors`, when another number of ranks has got here.
+    def replicated_state(self) -> dict[str, tf.Variable]:
+        """What all ranks hold alike once they are synchronized."""
+        return {name: each.variable for name, each in self.state.items() if not each.of_rank}
+
+    def rank_state(self) -> dict[str, tf.Variable]:
+        """What each rank has its own of."""
+        return {name: each.variable for name, each in self.state.items() if each.of_rank}
+
+    @property
+    def exact_state(self) -> dict[str, tf.Variable]:
+        """`state`, and what else ranks that have not synchronized need to go on exactly as they would have."""
+        variables = {name: each.variable for name, each in self.state.items()}
+        return {**variables, "samples_since_sync": self.replica.samples_since_sync, "drift": self.drift}
+
+    def reshard(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
+        """Where this rank begins with one of `rank_state`, when another number of ranks has got here.
 
         Args:
             of_ranks: what each of those ranks had, in their order, one at a time, and how many they are.
 
-        Returns None to leave it as it is in a new run. Here: a rank's own seeds, the first rank's other state, the mean of
-        numbers, the largest count.
+        Returns None to leave it as it is in a new run. Here: a rank's own seeds, the first rank's tables, the mean of numbers,
+        the largest count.
         """
-        if name.startswith("seed_"):
+        kind = self.state[name].kind
+        if kind is Kind.SEED:
             return next(islice(of_ranks, world.rank, None), None)
-        if name.startswith("state_"):
-            return next(of_ranks)
         first = next(of_ranks)
+        if kind is Kind.TABLE:
+            return first
         if not np.issubdtype(first.dtype, np.floating):
             return max((first, *of_ranks), key=int)
         total, ranks = first.astype(np.float64), 1
@@ -140,13 +156,6 @@ class Strategy(ABC):
         """Steps since all ranks last held the same: not 0 where a run goes on in the middle of a period."""
         return 0
 
-    def replicated_state(self) -> dict[str, tf.Variable]:
-        """What all ranks hold alike once they are settled."""
-        return {name: vector for name, vector in self.vectors.items() if not name.startswith(self.own)}
-
-    def rank_state(self) -> dict[str, tf.Variable]:
-        return {name: vector for name, vector in self.vectors.items() if name.startswith(self.own)}
-
     def run_call(self, run_steps, super_batch: SuperBatch) -> float:
         """Take the steps of one call into the graph; the sum of this rank's losses."""
         return float(run_steps(super_batch.example, super_batch.batch_sizes, super_batch.global_batch_sizes))
@@ -155,10 +164,10 @@ class Strategy(ABC):
         """A chance to adapt, after each call into the graph, on every rank; `seconds` is what it took here."""
 
     def after_synchronizing(self, step: int, seconds: float) -> None:
-        """The same when the ranks have settled at the end of an epoch, before `drift` begins anew."""
+        """The same when the ranks have synchronized at the end of an epoch, before `drift` begins anew."""
 
     def measurements(self) -> dict:
-        """What this way wants to say in an epoch's row of `metrics.jsonl` beside what all say (every rank calls it)."""
+        """What this strategy adds to an epoch's record in `metrics.jsonl` (every rank calls it)."""
         return {}
 
     def close(self) -> None:
@@ -172,13 +181,13 @@ class Strategy(ABC):
         return loss_sum
 
     def synchronize_state(self) -> None:
-        """Make the same on all ranks what is no parameter: the mean of buffers, and the first trainer's other state.
+        """Make the same on all ranks what is no parameter: the mean of buffers, and the first trainer's tables.
 
-        Every way ends its settling with it. Inside `tf.function`.
+        Every strategy ends `synchronize` with it. Inside `tf.function`.
         """
         self.average(self.replica.buffers)
-        for state in self.replica.states:
-            state.assign(of_rank(self.first_trainer, state, self.comm))
+        for table in self.replica.tables:
+            table.assign(of_rank(self.first_trainer, table, self.comm))
 
     def average(self, *vectors: tf.Variable) -> None:
         """Replace vectors by their mean over samples: each rank weighs what it has trained on since the last time.
@@ -192,12 +201,12 @@ class Strategy(ABC):
                     vector.assign(self.comm.sum(weight * vector))
             self.replica.samples_since_sync.assign([0, 0])
 
-    def weight(self, rows: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """This rank's share of `rows` (its own, those of all ranks), and whether there are any.
+    def weight(self, samples: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """This rank's share of `samples` (its own, those of all ranks), and whether there are any.
 
-        Without `rows`, of the samples trained on since the last average.
+        Without them, of the samples trained on since the last average.
         """
-        mine, all_ranks = tf.unstack(tf.cast(self.replica.samples_since_sync if rows is None else rows, tf.float64))
+        mine, all_ranks = tf.unstack(tf.cast(self.replica.samples_since_sync if samples is None else samples, tf.float64))
         return tf.cast(tf.math.divide_no_nan(mine, all_ranks), tf.float32), all_ranks > 0
 
     def add_drift(self, before: tf.Tensor, average: tf.Tensor) -> None:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.errors import OutOfSync
+from hvd_ae.models.state import Kind
 
 
 def checksum(*vectors: tf.Tensor) -> int:
@@ -32,7 +33,8 @@ def check_in_sync(strategy: Strategy, step: int, synchronized: bool = True) -> b
     """
     shared = strategy.replicated_state()
     if not synchronized:
-        shared = {name: vector for name, vector in shared.items() if not name.startswith(("buffers", "state_"))}
+        shared = {name: each.variable for name, each in strategy.state.items()
+                  if not each.of_rank and each.kind not in (Kind.BUFFERS, Kind.TABLE)}
     if not shared:
         return None
     own = np.array([checksum(*shared.values())], np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.models.flat import FlatModel, replace
+from hvd_ae.models.state import Kind, State
 
 
 class Batch(NamedTuple):
@@ -60,8 +61,8 @@ class Replica:
         return [v.value for v in self.optimizer.variables if v.shape == self.trained.shape]
 
     @property
-    def states(self) -> list[tf.Variable]:
-        """The counters that are no seeds: masks, index tables and the like, of any dtype."""
+    def tables(self) -> list[tf.Variable]:
+        """The counters that are no seeds: masks, indices and the like, of any dtype."""
         return [counter for counter, is_seed in zip(self.counters, self.flat.is_seed) if not is_seed]
 
     @property
@@ -80,19 +81,19 @@ class Replica:
         return float(self.optimizer.learning_rate)
 
     @property
-    def vectors(self) -> dict[str, tf.Variable]:
-        """Everything that training changes: parameters, buffers, slot_*, seed_*, state_*, and count_*, the optimizer's
-        scalars."""
-        vectors = {"parameters": self.vector, "buffers": self.buffers}
-        vectors |= {f"{'seed' if is_seed else 'state'}_{position}": counter
-                    for position, (counter, is_seed) in enumerate(zip(self.counters, self.flat.is_seed))}
+    def state(self) -> dict[str, State]:
+        """Everything that training changes, by names that say what it is."""
+        state = {"parameters": State(self.vector, Kind.PARAMETERS), "buffers": State(self.buffers, Kind.BUFFERS)}
+        for position, (counter, is_seed) in enumerate(zip(self.counters, self.flat.is_seed)):
+            kind = Kind.SEED if is_seed else Kind.TABLE
+            state[f"{kind.value}_{position}"] = State(counter, kind)
         if self.schedule_shift is not None:
-            vectors["count_shift"] = self.schedule_shift
-        for position, variable in enumerate(self.optimizer.variables):  # not all of them have names of their own
-            kind = "slot" if variable.shape == self.trained.shape else "count"
+            state["schedule_shift"] = State(self.schedule_shift, Kind.COUNT)
+        for variable in self.optimizer.variables:
+            kind = Kind.OPTIMIZER if variable.shape == self.trained.shape else Kind.COUNT
             if variable.name != "learning_rate":  # a setting, which a resumed run may change
-                vectors[f"{kind}_{position}"] = variable.value
-        return vectors
+                state[f"optimizer_{variable.name.removeprefix(f'{self.trained.name}_')}"] = State(variable.value, kind)
+        return state
 
     def gradient(self, batch: Batch, divisor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The gradient of the rows' summed losses over `divisor`, and that sum; buffers and counters move on.

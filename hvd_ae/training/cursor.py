@@ -34,7 +34,7 @@ class Cursor:
         """The inverse of `dataclasses.asdict`, by way of JSON."""
         return cls(**{**table, "taken": tuple(Segment(*segment) for segment in table["taken"])})
 
-    def handed_on(self, ranks: int, batch_size: int) -> "Cursor":
+    def continued_by(self, ranks: int, batch_size: int) -> "Cursor":
         """The same place in the epoch for another number of ranks, or another batch, than these that got here."""
         if not self.step_in_epoch:
             return self

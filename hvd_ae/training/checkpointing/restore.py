@@ -139,7 +139,7 @@ class _Checkpoint:
             cursor = dataclasses.replace(cursor, loss_sum=0.0)
         if self.has_same_steps:
             return cursor
-        return cursor.handed_on(self._manifest["trainers"], self._manifest["batch_size"])
+        return cursor.continued_by(self._manifest["trainers"], self._manifest["batch_size"])
 
     def check_same_run(self) -> None:
         for name, was in self._manifest["settings"].items():
@@ -186,8 +186,8 @@ class _Checkpoint:
         return handed_on(self._prepared.strategy, self._prepared.comm, self._path, self.ranks)
 
 
-def handed_on(strategy: Strategy, comm: Communicator, path: Path, ranks: int) -> dict[str, np.ndarray | None]:
-    """What this rank takes over of the own vectors of another number of ranks (every rank calls it).
+def resharded(strategy: Strategy, comm: Communicator, path: Path, ranks: int) -> dict[str, np.ndarray | None]:
+    """What this rank takes over of the rank state of another number of ranks (every rank calls it).
 
     Raises:
         BadFile: on every rank alike.
@@ -199,7 +199,7 @@ def handed_on(strategy: Strategy, comm: Communicator, path: Path, ranks: int) ->
     for name in (name for name, is_written in zip(names, written) if is_written):  # a warm-up's count may be new
         of_ranks = _FromFiles(comm, ranks, lambda rank, name=name: read_vectors(
             path, own_prefix(rank), {name: files(rank)[name]})[name])
-        taken[name] = strategy.handed_on(name, of_ranks, comm.world)
+        taken[name] = strategy.reshard(name, of_ranks, comm.world)
         for _ in of_ranks:  # this rank may have no use for the rest, and others have
             pass
     return taken
@@ -260,8 +260,8 @@ def _assign(session: Session, checkpoint: _Checkpoint, shared: dict, own: dict) 
             variable.assign(shared[name])
     broadcast_variables(list(strategy.replicated_state().values()), comm)
     for name, value in own.items():
-        if value is not None and name in strategy.state:
-            strategy.state[name].assign(value)
+        if value is not None and name in strategy.exact_state:
+            strategy.exact_state[name].assign(value)
     if (shift := session.replica.schedule_shift) is not None and not (checkpoint.is_exact and checkpoint.has_same_steps
                                                                    and checkpoint.had_schedule):
         shift.assign(_updates_of_a_run_like_this(session, checkpoint.cursor) - session.replica.updates)

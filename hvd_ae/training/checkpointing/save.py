@@ -57,11 +57,11 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
     comm, world, strategy, cursor = session.comm, session.comm.world, session.strategy, session.cursor
     exact: dict[str, tf.Tensor] = {}
     if cursor.step_in_epoch:
-        before = {name: variable.read_value() for name, variable in strategy.state.items()}  # shares the memory until it changes
+        before = {name: variable.read_value() for name, variable in strategy.exact_state.items()}  # shares the memory until it changes
         strategy.synchronize()
         check_in_sync(strategy, cursor.step)
         exact = {name: value for name, value in before.items()
-                 if name not in strategy.vectors or not np.array_equal(value, strategy.vectors[name])}
+                 if name not in strategy.state or not np.array_equal(value, strategy.state[name].variable)}
     loss_sum = float(comm.sum(np.array([cursor.loss_sum])).numpy()[0])
     own = strategy.rank_state()
     final = folder / f"step-{cursor.step:08d}"
