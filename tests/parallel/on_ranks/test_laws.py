@@ -20,6 +20,7 @@ from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, train
 
 ALL_KEPT = ("contiguous", "strided", "shuffled", "label-skew")
 NORMALISED = "tests.parallel.on_ranks.models:normalised"
+STATEFUL = "tests.parallel.on_ranks.models:with_state"
 
 
 def assert_same_bytes(collectives, prepared):
@@ -108,7 +109,9 @@ def test_batch_normalisation_and_dropout(collectives):
     {"averaging": "sharded", "optimizer": "adam"},
     {"averaging": "parameter", "sync_every": 4, "optimizer": "adam", "model": NORMALISED, "partition": "shuffled"},
     {"averaging": "parameter", "sync_every": 4, "slots": "average", "outer_optimizer": "nesterov"},
-    {"averaging": "post-local", "sync_every": 4}, {"averaging": "hierarchical", "ranks_per_node": 1, "sync_every": 4},
+    {"averaging": "post-local", "sync_every": 4, "outer_optimizer": "sgd", "outer_learning_rate": 0.3},
+    {"averaging": "post-local", "sync_every": 4, "model": STATEFUL},
+    {"averaging": "one-shot", "model": STATEFUL}, {"averaging": "hierarchical", "ranks_per_node": 1, "sync_every": 4},
     {"averaging": "overlapped", "sync_every": 2, "optimizer": "adam", "model": NORMALISED, "partition": "contiguous"},
     {"averaging": "one-shot"}, {"averaging": "elastic", "sync_every": 4}, {"averaging": "gossip", "graph": "exponential"},
     {"averaging": "sequential", "sync_every": 1}, {"averaging": "none", "optimizer": "nadam"}, {"averaging": "server"},
