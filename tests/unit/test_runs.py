@@ -147,3 +147,9 @@ def test_samples_that_are_no_pictures_are_drawn_as_lines(tmp_path):
     source = load("synthetic:40x7", World(), 0.1)
     draw_pictures(lambda values, training: values, None, source, [], "mse", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["reconstructions.png"]
+
+
+def test_a_task_without_a_mean_square_error_is_shown_without(capsys):
+    ProgressDisplay(2).show_epoch({"epoch": 1, "train_loss": 0.5, "val_mse": None, "samples_per_second": None, "drift": None,
+                                   "in_sync": False})
+    assert capsys.readouterr().out == "epoch 1/2  train_loss 0.50000  speed not measured\n"
