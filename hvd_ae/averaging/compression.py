@@ -17,8 +17,7 @@ def compressed_sum(comm: Communicator, vector: tf.Tensor, compression: str) -> t
 
     float16 ends at 65504. All vectors are therefore scaled by the same power of two, so that no sum can overflow, not
     even of addends that are all rounded up; what that makes smaller than float16's smallest number, 2^-24 of the largest
-    possible sum, is lost. bfloat16 has the
-    range of float32. A gradient that is not finite stays so.
+    possible sum, is lost. bfloat16 has the range of float32. A gradient that is not finite stays so.
     """
     if compression == "none" or comm.world.size == 1:
         return comm.sum(vector)

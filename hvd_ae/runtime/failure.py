@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a failure before any command runs must not import TensorFlo
 
 
 _PATIENCE = 3.0  # seconds that a script's exit handlers may take where other ranks wait
-_LAST_WORDS = 30.0  # seconds that they, and threads, may take where none does
+_LAST_WORDS = 30.0  # seconds that they may take where none does
 
 
 def watch(engine: "Communicator | None" = None) -> None:
@@ -118,6 +118,5 @@ def _leave(engine: "Communicator | None", error: BaseException) -> None:
         from mpi4py import MPI
 
         MPI.Finalize()
-    # threads of the user's that never end, or exit handlers that hang, must not keep the launcher waiting
-    threading.Thread(target=lambda: time.sleep(_LAST_WORDS) or os._exit(status), name="last exit", daemon=True).start()
-    raise SystemExit(status)  # Python's own exit, with exit handlers and open files, but another status than 1
+    _within(_LAST_WORDS, _finish_files)
+    os._exit(status)  # Python's own exit would wait for threads, and print the exception again

@@ -23,7 +23,7 @@ ELSEWHERE = {
     *commands("Fashion-MNIST"),  # below
     *commands("Plan"),  # test_plan.py
 }
-ALONE = set(commands("Doctor"))  # needs a job of its own, since it starts MPI itself, before TensorFlow is imported
+ALONE = set(commands("Doctor"))  # a job of its own, since it watches over the start of MPI
 
 
 @pytest.fixture(scope="module")

@@ -221,3 +221,9 @@ def test_a_row_that_a_crash_cut_short_is_no_damage(tmp_path):
     assert folder.begin(SETTINGS, step=10, epochs=1) == (f"{folder.metrics} lacks 1 of 1 epochs (1): damaged or removed, the "
                                                          "run goes on without them")
     assert folder.begin(SETTINGS, step=0, epochs=0) is None
+
+
+def test_a_task_without_a_mean_square_error_is_shown_without(capsys):
+    ProgressDisplay(2).show_epoch({"epoch": 1, "train_loss": 0.5, "val_mse": None, "samples_per_second": None, "drift": None,
+                                   "in_sync": False})
+    assert capsys.readouterr().out == "epoch 1/2  train_loss 0.50000  speed not measured\n"

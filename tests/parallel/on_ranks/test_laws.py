@@ -24,6 +24,7 @@ from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, refere
 
 ALL_KEPT = ("contiguous", "strided", "shuffled", "label-skew")
 NORMALISED = "tests.parallel.on_ranks.models:normalised"
+STATEFUL = "tests.parallel.on_ranks.models:with_state"
 
 pytestmark = pytest.mark.jobs("mpi-3")
 BOTH = pytest.mark.jobs("mpi-3", "horovod-2")
@@ -125,7 +126,9 @@ def test_batch_normalisation_and_dropout(comm):
     pytest.param({"averaging": "sharded", "optimizer": "adam"}, marks=ON_TWO_OF_BOTH),
     {"averaging": "parameter", "sync_every": 4, "optimizer": "adam", "model": NORMALISED, "partition": "shuffled"},
     {"averaging": "parameter", "sync_every": 4, "optimizer_state": "average", "outer_optimizer": "nesterov"},
-    {"averaging": "post-local", "sync_every": 4}, {"averaging": "hierarchical", "ranks_per_node": 1, "sync_every": 4},
+    {"averaging": "post-local", "sync_every": 4, "outer_optimizer": "sgd", "outer_learning_rate": 0.3},
+    {"averaging": "post-local", "sync_every": 4, "model": STATEFUL},
+    {"averaging": "one-shot", "model": STATEFUL}, {"averaging": "hierarchical", "ranks_per_node": 1, "sync_every": 4},
     pytest.param({"averaging": "overlapped", "sync_every": 2, "optimizer": "adam", "model": NORMALISED,
                   "partition": "contiguous"}, marks=ON_TWO_OF_BOTH),
     {"averaging": "one-shot"}, {"averaging": "elastic", "sync_every": 4}, {"averaging": "gossip", "graph": "exponential"},

@@ -1,5 +1,6 @@
 """Each way of averaging against what it has to equal, on ranks whose data differ."""
 
+import dataclasses
 import math
 import time
 
@@ -104,6 +105,22 @@ def test_hierarchical_on_two_nodes_of_two(comm):
     same(ours, theirs)
 
 
+def test_hierarchical_takes_the_nodes_that_mpi_reports(comm, monkeypatch):
+    """Ranks dealt to two nodes in turn: sums inside a node are those of every other rank."""
+    world = comm.world
+    if world.size != 4:
+        pytest.skip("for two nodes of two")
+    dealt = dataclasses.replace(world, node=world.rank % 2, nodes=2, local_rank=world.rank // 2, local_size=2)
+    monkeypatch.setattr(comm, "world", dealt)
+    strategy = prepare(TrainSettings(**{**SETTINGS, "averaging": "hierarchical"}).resolved(), comm).strategy
+    inside, across = (group.sum(np.array([10.0**world.rank])).numpy()[0] for group in (strategy.inside, strategy.across))
+    assert inside == (101, 1010)[world.rank % 2]
+    assert across == (11, 1100)[world.rank // 2]
+    ours, _ = train(comm, averaging="hierarchical", sync_every=1)
+    theirs, _ = train(comm, averaging="gradient")
+    same(ours, theirs)
+
+
 def test_hierarchical_refuses_nodes_of_different_size(comm):
     with pytest.raises(Refused, match="not a multiple of 5"):
         train(comm, averaging="hierarchical", ranks_per_node=5)
@@ -132,10 +149,10 @@ def test_server_that_aggregates_every_worker_is_gradient_on_the_workers(comm):
 def test_server_that_waits_for_one_drops_stragglers_and_ends(comm):
     workers = comm.world.size - 1
     ours, reports = train(comm, averaging="server", aggregate=1)
-    told = reports[-1].measurements
     if comm.world.is_root:
-        # what is dropped and what is applied is what was sent: a gradient a step from every worker
-        assert told["gradients_applied"] + told["gradients_dropped"] == reports[-1].step * workers
+        # what is dropped and what is applied in an epoch is what was sent: a gradient a step from every worker
+        counted = [sum(report.measurements[f"gradients_{what}"] for what in ("applied", "dropped")) for report in reports]
+        assert counted == [reports[0].step * workers] * len(reports)
     assert np.isfinite(result(ours)).all()
 
 
@@ -368,6 +385,15 @@ def test_compressed_sums_stay_within_the_bound(comm, compression, roundoff, kind
     if compression == "fp16":  # what is below float16's smallest number, once the largest sum fits, is lost
         bound += (size + 1) * size * np.abs(addends).max() * 2.0**-24
     assert np.all(np.abs(ours - exact) <= bound)
+
+
+@THREE
+def test_compressed_sums_reach_the_edge_of_float16_and_not_beyond(comm):
+    """Numbers that are all rounded up to float16: their exact sum fits, that of the rounded ones would not."""
+    size = comm.world.size
+    for number in (65499.0 / size, 65503.0 / size, 65504.0 / size, np.float32(65504.0 * 2**40) / size):
+        ours = compressed_sum(comm, tf.constant([number, number / 2], tf.float32), "fp16").numpy()
+        np.testing.assert_allclose(ours, [number * size, number * size / 2], rtol=2**-10)
 
 
 @BOTH
