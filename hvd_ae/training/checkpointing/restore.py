@@ -105,7 +105,7 @@ class _Checkpoint:
     """
 
     def __init__(self, session: Session, path: Path):
-        self._prepared, self._path = session, path
+        self._session, self._path = session, path
         self._world, self._settings = session.comm.world, session.settings
         if not path.is_dir():
             raise BadFile(f"{path} cannot be seen")
@@ -127,7 +127,7 @@ class _Checkpoint:
     def has_same_steps(self) -> bool:
         """Whether the ranks that train, and their batch, are those of the run that wrote it."""
         return (self._manifest["trainers"], self._manifest["batch_size"]) == (
-            self._prepared.trainers.size, self._settings.batch_size)
+            self._session.trainers.size, self._settings.batch_size)
 
     @property
     def cursor(self) -> Cursor:
@@ -147,13 +147,13 @@ class _Checkpoint:
             if now != was:
                 raise Refused(f"{self._path} is of a run with {name}={was!r}, but now {name}={now!r}: go on with the "
                               "same, or use another --run-dir")
-        if self._manifest["data_fingerprint"] != fingerprint(self._prepared.source).tolist():
+        if self._manifest["data_fingerprint"] != fingerprint(self._session.source).tolist():
             raise Refused(f"{self._path} is of a run on other data (then data={self._manifest['data']!r}, now "
                           f"data={self._settings.data!r}): go on with the same, or use another --run-dir")
         self._check_same_model()
 
     def _check_same_model(self) -> None:
-        now = variables_of(self._prepared)
+        now = variables_of(self._session)
         was = self._manifest["variables"]
         difference = next((f"{name_now} has shape {tuple(shape_now)}, where {name_was} had {tuple(shape_was)}"
                            for (name_was, shape_was), (name_now, shape_now) in zip(was, now) if shape_was != shape_now), None)
@@ -183,7 +183,7 @@ class _Checkpoint:
             prefix = own_prefix(self._world.rank)
             return {**read_vectors(self._path, prefix, self._own_files["own"]),
                     **read_vectors(self._path, f"{prefix}exact.", self._own_files["exact"])}
-        return handed_on(self._prepared.strategy, self._prepared.comm, self._path, self.ranks)
+        return resharded(self._session.strategy, self._session.comm, self._path, self.ranks)
 
 
 def resharded(strategy: Strategy, comm: Communicator, path: Path, ranks: int) -> dict[str, np.ndarray | None]:
