@@ -19,6 +19,7 @@ from hvd_ae.runs.folder import RunFolder, as_json, make_default_folder
 from hvd_ae.runs.metrics_file import MetricsFile
 from hvd_ae.runs.outcome import draw_pictures, save_models, summarize
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all
+from hvd_ae.runtime.log import log
 from hvd_ae.runtime.signals import catch_signals, clear_signals, stop_requested
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
@@ -94,7 +95,7 @@ def _train(session: Session, folder: RunFolder) -> dict:
     run_on_all(session.comm, lambda: world.is_root and _begin(settings, resumed, folder), NotWritten)
     if world.is_root:
         if settings.resume:
-            print(_where(resumed, world), flush=True)
+            log.info(_where(resumed, world))
         announce(session)
     session.run(lambda: stop_requested(session.comm))
     if session.stopped_by:
@@ -111,10 +112,10 @@ def _begin(settings: TrainSettings, resumed: Resumed, folder: RunFolder) -> None
     """The first that is written, when all ranks have agreed to settings, data, model and checkpoint."""
     missing = folder.begin(settings, resumed.cursor.step, resumed.records, resumed.cursor.epoch)
     if missing:
-        print(missing)
+        log.warning(missing)
     for sentence, path in zip(resumed.bad, resumed.unusable):
         aside = set_aside(path)
-        print(f"passed over a bad checkpoint: {sentence}" + (f"; it is kept as {aside}" if aside else ""))
+        log.warning(f"passed over a bad checkpoint: {sentence}" + (f"; it is kept as {aside}" if aside else ""))
 
 
 def _where(resumed: Resumed, world: World) -> str:
@@ -155,7 +156,7 @@ def _write_outcome(session: Session, folder: RunFolder) -> dict:
     draw_pictures(model, encoder, session.source, records, settings.loss, folder.path)
     summary = summarize(settings, session.comm.world, replica.flat.layout.size, records, checksum(parameters), session.cursor)
     folder.write_summary(summary)
-    print(f"model, pictures and figures are in {folder.path}", flush=True)
+    log.info(f"model, pictures and figures are in {folder.path}")
     return summary
 
 
@@ -167,9 +168,10 @@ def announce(session: Session) -> None:
     nodes = f" on {world.nodes} nodes" if world.nodes > 1 else ""
     every = f" every {s.sync_every} steps" if s.sync_every else ""
     warm_up = f" after {s.warmup_epochs:g} epochs of warm-up" if s.warmup_epochs else ""
-    print(f"{world.size} rank{'s' * (world.size > 1)}{nodes}, collectives: {s.collectives}\n"
-          f"data: {train.name}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
-          f"shape {train.fields[SAMPLES].shape}, partition {s.partition}\n"
-          f"model: {s.model}, {session.replica.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
-          f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
-          f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})", flush=True)
+    log.info(
+        f"{world.size} rank{'s' * (world.size > 1)}{nodes}, collectives: {s.collectives}\n"
+        f"data: {train.name}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
+        f"shape {train.fields[SAMPLES].shape}, partition {s.partition}\n"
+        f"model: {s.model}, {session.replica.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
+        f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
+        f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})")

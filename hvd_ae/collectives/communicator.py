@@ -6,11 +6,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from hvd_ae.collectives.async_sum import AsyncSum
+from hvd_ae.errors import Refused
+from hvd_ae.runtime.consensus import refused_on_all
 from hvd_ae.runtime.world import World
+
+if TYPE_CHECKING:  # these need MPI
+    from hvd_ae.collectives.point_to_point import PointToPoint
+    from hvd_ae.collectives.window import ParameterWindow
 
 _ALL_OF_IT = None  # instead of a number of rounds: the whole vector leaves this rank
 
@@ -106,8 +113,28 @@ class Communicator(ABC):
     def async_sum(self) -> AsyncSum:
         """A way to sum vectors while the ranks compute; every rank calls it, and `free_beside` when it needs it no longer."""
 
+    def point_to_point(self) -> "PointToPoint":
+        """A way to send vectors from rank to rank; every rank calls it.
+
+        Raises:
+            Refused: this engine has none.
+        """
+        raise self._lacks("messages from rank to rank")
+
+    def parameter_window(self, parameters: int) -> "ParameterWindow":
+        """A vector on rank 0 that the others reach by one-sided MPI; every rank calls it.
+
+        Raises:
+            Refused: this engine has none.
+        """
+        raise self._lacks("memory that other ranks reach")
+
+    def _lacks(self, what: str) -> Refused:
+        return refused_on_all(f"collectives={self.name!r} has no {what}, which this averaging needs: use --collectives mpi or "
+                              "horovod, or another --averaging")
+
     def free_beside(self, other) -> None:
-        """Give back what `background` and the like took; every rank calls it, in the same order."""
+        """Give back what `async_sum`, `point_to_point` or `parameter_window` took; every rank calls it, in the same order."""
         other.free()
 
     def adasum(self, vector) -> tf.Tensor:

@@ -47,14 +47,12 @@ class MPICommunicator(Communicator):
                          for name, total in vars(collective).items()))
 
     def free_beside(self, other: PointToPoint | ParameterWindow | AsyncSum) -> None:
-        """Give back what `messages`, `background` or `parameter_window` took; every rank calls it, in the same order."""
         other.free()
         moved = {name: total + getattr(other, name) for name, total in vars(self._moved_beside).items()}
         self._moved_beside = Traffic(**moved)
         self._side_channels.remove(other)
 
     def point_to_point(self) -> PointToPoint:
-        """A way to send vectors from rank to rank; every rank calls it."""
         self._side_channels.append(PointToPoint(self.communicator))
         return self._side_channels[-1]
 
@@ -71,7 +69,6 @@ class MPICommunicator(Communicator):
         return async_sum
 
     def parameter_window(self, parameters: int) -> ParameterWindow:
-        """A vector on rank 0 that the others reach by one-sided MPI; every rank calls it."""
         self._side_channels.append(ParameterWindow(self.communicator, parameters))
         return self._side_channels[-1]
 

@@ -3,14 +3,14 @@
 import importlib
 import importlib.util
 import os
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.errors import Refused
-from hvd_ae.runtime.consensus import refused_on_all
+from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.runtime.devices import configure_devices
 from hvd_ae.runtime.failure import watch
+from hvd_ae.runtime.log import let_root_speak
 from hvd_ae.runtime.world import Launch, World, check_launch, read_launch
 
 _INSTALL = {
@@ -35,6 +35,7 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     name = engine or _default_engine(launch)
     comm = _start_single(launch, threads) if name == "single" else _start_mpi(name, launch, threads)
     watch(comm)
+    let_root_speak(comm.world.is_root)
     return comm
 
 
@@ -60,35 +61,19 @@ def _start_mpi(name: str, launch: Launch, threads: int | None) -> Communicator:
     from mpi4py import MPI
 
     from hvd_ae.collectives.mpi import MPICommunicator
-    from hvd_ae.runtime.nodes import affinities_on_node, find_world
+    from hvd_ae.runtime.nodes import BeforeEngine, affinities_on_node, find_world
 
     world = find_world(MPI.COMM_WORLD)
     check_launch(launch, world, name)
     cores = affinities_on_node(MPI.COMM_WORLD)
-    _on_all_or_none(lambda: configure_devices(world, cores, threads))
+    everyone = BeforeEngine(MPI.COMM_WORLD, world)
+    run_on_all(everyone, lambda: configure_devices(world, cores, threads), name_rank=True)
     if name == "mpi":
         return MPICommunicator(world)
-    _on_all_or_none(lambda: _require("horovod", name))
+    run_on_all(everyone, lambda: _require("horovod", name), name_rank=True)
     from hvd_ae.collectives.horovod import HorovodCommunicator
 
     return HorovodCommunicator(world)
-
-
-def _on_all_or_none(attempt: Callable[[], None]) -> None:
-    """As `agree.together`, before there is an engine: one rank without its GPU or Horovod must not leave others waiting."""
-    from mpi4py import MPI
-
-    from hvd_ae.runtime.nodes import texts_of_all
-
-    message = ""
-    try:
-        attempt()
-    except Refused as refusal:
-        message = f"rank {MPI.COMM_WORLD.rank} on {socket.gethostname()}: {refusal}"
-    messages = list(filter(None, texts_of_all(MPI.COMM_WORLD, message)))
-    if messages:
-        everywhere = len(messages) == MPI.COMM_WORLD.size
-        raise refused_on_all(messages[0].partition(": ")[2] if everywhere else messages[0])
 
 
 def _default_engine(launch: Launch) -> str:

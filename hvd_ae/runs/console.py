@@ -4,6 +4,7 @@ import sys
 
 from tqdm import tqdm
 
+from hvd_ae.runtime.log import log
 from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.session import Session
 
@@ -26,7 +27,7 @@ class Console(Callback):
     def on_epoch(self, session: Session, record: dict) -> None:
         self._close()
         if session.comm.world.is_root:
-            print(epoch_line(record, session.settings.epochs), flush=True)
+            log.info(epoch_line(record, session.settings.epochs))
 
     def on_stop(self, session: Session) -> None:
         self._close()

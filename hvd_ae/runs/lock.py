@@ -20,6 +20,7 @@ import uuid
 from pathlib import Path
 
 from hvd_ae.errors import NotWritten, Refused
+from hvd_ae.runtime.log import log
 
 _LOOK_EVERY = 0.2
 _JOB_NUMBERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "JOB_ID")
@@ -117,8 +118,8 @@ class Lock:
         """What is in the lock after a change, which shows that its holder lives; None where it is dead, or has released it."""
         if _is_gone(found):
             return None
-        print(f"run_dir={str(self._folder)!r} is locked by {_named(found)}: looking for up to {self.stale_after:g} s whether "
-              "it lives", flush=True)
+        log.info(f"run_dir={str(self._folder)!r} is locked by {_named(found)}: looking for up to {self.stale_after:g} s whether "
+                 "it lives")
         deadline = time.monotonic() + self.stale_after
         while time.monotonic() < deadline and not _is_gone(found):
             time.sleep(_LOOK_EVERY)

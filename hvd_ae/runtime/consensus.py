@@ -1,5 +1,6 @@
 """Ranks agree on what happened to any of them, so that all go on or all end, and one of them says why."""
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -9,18 +10,21 @@ from hvd_ae.errors import Refused
 
 if TYPE_CHECKING:
     from hvd_ae.collectives.communicator import Communicator
+    from hvd_ae.runtime.nodes import BeforeEngine
 
 T = TypeVar("T")
 _TEXT_BYTES = 4096
 
 
-def run_on_all(comm: "Communicator", attempt: Callable[[], T], failure: type[Exception] = Refused) -> T:
+def run_on_all(comm: "Communicator | BeforeEngine", attempt: Callable[[], T], failure: type[Exception] = Refused,
+               name_rank: bool = False) -> T:
     """Run `attempt` on every rank; where it fails on any, it fails on all, with the message of the lowest such rank.
 
     `attempt` must not communicate. Every rank calls this; it is the one way to try something together.
 
     Args:
         failure: the exception that is agreed on. Any other is this rank's alone, and ends the job.
+        name_rank: whether the message names the rank and its host, where not all ranks failed.
 
     Raises:
         `failure`: on every rank, with the same message.
@@ -31,13 +35,15 @@ def run_on_all(comm: "Communicator", attempt: Callable[[], T], failure: type[Exc
             result = attempt()
     except failure as error:
         message = str(error)
+    if name_rank and comm.maximum_int(not message):
+        message = message and f"rank {comm.world.rank} on {socket.gethostname()}: {message}"
     message = first_message(comm, message)
     if message:
         raise on_all_ranks(failure(message))
     return result
 
 
-def first_message(comm: "Communicator", message: str) -> str:
+def first_message(comm: "Communicator | BeforeEngine", message: str) -> str:
     """The message of the lowest rank that has one, on every rank; "" where none has (every rank calls it)."""
     size, rank = comm.world.size, comm.world.rank
     failed = comm.maximum_int(size - rank if message else 0)
@@ -55,7 +61,7 @@ def refused_on_all(message: str) -> Refused:
     return on_all_ranks(Refused(message))
 
 
-def broadcast_text(comm: "Communicator", text: str, root: int = 0) -> str:
+def broadcast_text(comm: "Communicator | BeforeEngine", text: str, root: int = 0) -> str:
     """The text of rank `root`, on every rank (at most 4096 bytes of UTF-8)."""
     encoded = text.encode()[:_TEXT_BYTES]
     padded = np.frombuffer(encoded.ljust(_TEXT_BYTES, b"\0"), np.uint8)

@@ -1,8 +1,10 @@
 """Which ranks share a node, the cores they have there, and what they tell one another before there is an engine."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
+import tensorflow as tf
 from mpi4py import MPI
 
 from hvd_ae.runtime.world import World
@@ -23,6 +25,24 @@ def find_world(communicator: MPI.Intracomm) -> World:
     )
     node_communicator.Free()
     return world
+
+
+class BeforeEngine:
+    """As much of a communicator as `consensus.run_on_all` needs, before there is one."""
+
+    def __init__(self, communicator: MPI.Intracomm, world: World):
+        self._communicator, self.world = communicator, world
+
+    def busy(self, what: str) -> AbstractContextManager:
+        return nullcontext()
+
+    def maximum_int(self, number: int) -> int:
+        return int(numbers_of_all(self._communicator, [number]).max())
+
+    def broadcast(self, vector: np.ndarray, root: int) -> tf.Tensor:
+        received = np.array(vector)
+        self._communicator.Bcast(received, root)
+        return tf.constant(received)
 
 
 def affinities_on_node(communicator: MPI.Intracomm) -> list[set[int]]:

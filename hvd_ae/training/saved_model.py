@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.errors import OutOfSync
+from hvd_ae.runtime.log import log
 from hvd_ae.tasks.task import as_seen
 from hvd_ae.training.evaluation import Evaluator
 
@@ -63,7 +64,7 @@ def _evaluated_by_file(session: "Session", path: Path, indices: np.ndarray) -> n
     try:
         model = keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as error:
-        print(f"{path} is not checked: plain Keras cannot load it ({str(error).strip().splitlines()[0]})", flush=True)
+        log.warning(f"{path} is not checked: plain Keras cannot load it ({str(error).strip().splitlines()[0]})")
         return nothing
     for first in range(0, len(indices), batch_size):
         example = source.read(indices[first : first + batch_size], task.fields)

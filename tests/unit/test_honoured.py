@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hvd_ae.models.losses import LOSSES
 from keras import layers
 
 from hvd_ae.averaging.compression import fitting_scale
 from hvd_ae.errors import Refused
 from hvd_ae.models.build import build_model
 from hvd_ae.models.flat import FlatModel
-from hvd_ae.models.losses import LOSSES
 from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.replica import Batch, Replica
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-
 from hvd_ae.config import WAY_SETTINGS
+from hvd_ae.training.saved import prove_saved
+
 from hvd_ae.errors import OutOfSync
 from hvd_ae.runtime.consensus import broadcast_text
-from hvd_ae.training.saved import prove_saved
 from tests.parallel.on_ranks.training import alone, parameters, train
 
 MODELS = "tests.parallel.on_ranks.models:"
