@@ -12,12 +12,12 @@ class Adaptive(Parameter):
     """`parameter` with a period that follows what is measured, after AdaComm (Wang and Joshi 2019,
     https://arxiv.org/abs/1810.08313).
 
-    After each call into the graph, and when they have settled, the ranks look together at what they have measured since
+    After each call into the graph, and when they have synchronized, the ranks look together at what they have measured since
     they last looked at an average: where the root mean square distance of a rank from the average exceeds `drift_limit`
     times the norm of the parameters, H is halved; else, where communication took more than `communication_share` of the
     time, H is doubled; always within `min_sync_every` and `max_sync_every`, and never beyond the steps of an epoch, at
     whose end the ranks are averaged in any case. Every choice is recorded in `metrics.jsonl` as [step, H]. Since times are
-    measured, a rerun may choose otherwise. Slots, incomplete periods and weights are those of `parameter`.
+    measured, a rerun may choose otherwise. Optimizer state, incomplete periods and weights are those of `parameter`.
     """
 
     def __init__(self, replica, comm, settings, steps_per_epoch):

@@ -16,8 +16,8 @@ class Adasum(Strategy):
     """Adasum (Maleki et al. 2020, https://arxiv.org/abs/2006.02924), Horovod's where Horovod is the engine.
 
     Gradients of two ranks, each the mean over its own samples, are combined pair by pair: orthogonal ones are added,
-    equal ones averaged. The whole gradient is one vector here, where the paper works layer by layer. Slots stay the
-    same on all ranks; a rank without rows in a step adds a zero vector, which changes nothing.
+    equal ones averaged. The whole gradient is one vector here, where the paper works layer by layer. Optimizer state stays
+    the same on all ranks; a rank without samples in a step adds a zero vector, which changes nothing.
     """
 
     @classmethod

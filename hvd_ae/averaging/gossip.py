@@ -13,8 +13,8 @@ class Gossip(Strategy):
 
     After its own step each rank replaces its parameters by the mean of its own and its neighbours': on a "ring" the two
     beside it; on the one-peer "exponential" graph the one 1, 2, 4, ... ranks below, in turn (Ying et al. 2021,
-    https://arxiv.org/abs/2110.13363); on the "complete" graph all. Weights are the graph's, whatever rows a rank had.
-    Slots are each rank's own. What is evaluated and saved is the mean of all ranks' parameters, which the ranks
+    https://arxiv.org/abs/2110.13363); on the "complete" graph all. Weights are the graph's, whatever samples a rank had.
+    Optimizer state is each rank's own. What is evaluated and saved is the mean of all ranks' parameters, which the ranks
     themselves do not take over; buffers are averaged then too.
     """
 

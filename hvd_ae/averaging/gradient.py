@@ -11,8 +11,8 @@ from hvd_ae.models.replica import Batch
 class Gradient(Strategy):
     """Synchronous data-parallel SGD (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
 
-    The gradient's divisor is the rows of all ranks, so the ranks' gradients add up to the mean over samples, however
-    many rows each has. The optimizer's slots see the same gradients everywhere, so they stay the same.
+    The gradient's divisor is the samples of all ranks, so the ranks' gradients add up to the mean over samples, however
+    many samples each has. The optimizer's state sees the same gradients everywhere, so it stays the same.
 
     With `accumulate` K the gradients of K steps are added up before they are reduced and applied, as one batch K times
     as large; an evaluation or a checkpoint applies what has come together by then. `clip_norm` bounds the norm of the

@@ -24,7 +24,7 @@ class Hierarchical(Parameter):
     """Local SGD among nodes whose ranks work as one (Lin et al. 2020, section 5, https://arxiv.org/abs/1808.07217).
 
     The fast links inside a node carry a gradient every step; the slow ones between nodes carry the parameters every H
-    steps, each rank of a node its own part of them. Slots are the same within a node; `slots` says what becomes of them
+    steps, each rank of a node its own part of them. Optimizer state is the same within a node; `optimizer_state` says what becomes of it
     among nodes, as in `parameter`. Nodes are those that MPI reports, in whatever order ranks were placed on them;
     `ranks_per_node` lets consecutive ranks of one machine stand for several.
     """
@@ -52,10 +52,10 @@ class Hierarchical(Parameter):
     def step_within_period(self, batch: Batch) -> tf.Tensor:
         gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
         with tf.control_dependencies([gradient]):  # else its seconds would hold those of the gradient
-            rows = self.inside.sum(tf.cast(batch.size, tf.float32)[tf.newaxis])[0]
+            samples = self.inside.sum(tf.cast(batch.size, tf.float32)[tf.newaxis])[0]
         gradient = self.inside.sum(gradient)
-        if rows > 0:
-            self.replica.update(gradient / rows)
+        if samples > 0:
+            self.replica.update(gradient / samples)
         return loss_sum
 
     def average_all(self, *vectors: tf.Variable) -> None:

@@ -15,7 +15,7 @@ from hvd_ae.runtime.world import World
 class Independent(Strategy):
     """Ranks never communicate while they train; what is saved at the end is the model of rank 0.
 
-    Slots, buffers and parameters are each rank's own. Validation is the mean over samples of the ranks' own losses,
+    Optimizer state, buffers and parameters are each rank's own. Validation is the mean over samples of the ranks' own losses,
     each rank judging its share of the validation samples with its own model.
     """
 

@@ -12,8 +12,8 @@ class Overlapped(Periodic):
 
     At the end of a period each rank takes over the average that was begun a period ago, adds what it has moved itself
     since then, and begins the next average with where it is now. Ranks weigh the samples of the period that they send.
-    They hold the same only once they have settled: then the average that is under way is waited for, and what was
-    trained since it was begun is averaged too. Slots are each rank's own.
+    They hold the same only once they have synchronized: then the average that is under way is waited for, and what was
+    trained since it was begun is averaged too. Optimizer state is each rank's own.
 
     The sum is made by a thread through MPI, whichever engine makes the others.
     """
@@ -26,7 +26,7 @@ class Overlapped(Periodic):
         self.async_sum = comm.async_sum()
         self.sent = tf.Variable(tf.zeros_like(replica.vector), name="sent", trainable=False)
         self.sent_weight = tf.Variable(0.0, name="sent_weight", trainable=False)
-        self.samples_sent = tf.Variable(tf.zeros([2], tf.int64), name="samples_sent", trainable=False)  # since the ranks settled
+        self.samples_sent = tf.Variable(tf.zeros([2], tf.int64), name="samples_sent", trainable=False)  # since then
         self.under_way = tf.Variable(False, name="under_way", trainable=False)
 
     @property

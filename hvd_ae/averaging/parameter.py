@@ -10,9 +10,9 @@ from hvd_ae.models.state import Kind, State
 class Parameter(Periodic):
     """Local SGD (Stich 2019, https://arxiv.org/abs/1805.09767): H steps of one's own, then the mean of the parameters.
 
-    The optimizer's slots are kept as each rank's own, averaged with the parameters, or reset to zero at each average
-    (`slots`). The last, incomplete period ends with an average too, as does every period that an evaluation or a
-    checkpoint cuts short. Ranks weigh the samples they trained on since the last average.
+    The optimizer's state is kept as each rank's own, averaged with the parameters, or reset to zero at each average
+    (`optimizer_state`). The last, incomplete period ends with an average too, as does every period that an evaluation or a
+    checkpoint cuts short. Ranks count by the samples they trained on since the last average.
 
     With an outer optimizer the step from the last average to the new one counts as a gradient, and is taken by SGD with
     momentum: SlowMo (Wang et al. 2020, https://arxiv.org/abs/1910.00643), or, with "nesterov", DiLoCo (Douillard et al.
@@ -22,7 +22,7 @@ class Parameter(Periodic):
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)
         self.optimizer_state = settings.optimizer_state
-        # steps without rows are not counted by the optimizer, so its counts may differ too
+        # steps without samples are not counted by the optimizer, so its counts may differ too
         of_optimizer = {Kind.OPTIMIZER} if settings.optimizer_state == "keep" else set()
         self.kinds_of_rank = frozenset({Kind.SEED, Kind.COUNT} | of_optimizer)
         self.outer = settings.outer_optimizer or "none"
@@ -42,12 +42,12 @@ class Parameter(Periodic):
             self.anchor.assign(self.replica.vector)
 
     def average_period(self) -> None:
-        """The average, what it does to the slots, and the outer step."""
+        """The average, what it does to the optimizer's state, and the outer step."""
         before = tf.identity(self.replica.vector)
         self.average_all(self.replica.vector, *(self.replica.optimizer_state if self.optimizer_state == "average" else []))
         if self.optimizer_state == "reset":
-            for slot in self.replica.optimizer_state:
-                slot.assign(tf.zeros_like(slot))
+            for vector in self.replica.optimizer_state:
+                vector.assign(tf.zeros_like(vector))
         self.add_drift(before, self.replica.vector)
         if self.outer != "none":
             self._outer_step()

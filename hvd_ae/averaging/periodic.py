@@ -1,4 +1,4 @@
-"""What all ways share in which ranks train alone for H steps and then meet."""
+"""What all strategies share in which ranks train alone for H steps and then meet."""
 
 import math
 from abc import abstractmethod
@@ -11,7 +11,7 @@ from hvd_ae.models.replica import Batch
 
 
 class Periodic(Strategy):
-    """Counts the steps of a period, and ends it after `sync_every`, or earlier where the ranks have to settle."""
+    """Counts the steps of a period, and ends it after `sync_every`, or earlier where the ranks have to synchronize."""
 
     def __init__(self, replica, comm, settings, steps_per_epoch):
         super().__init__(replica, comm, settings, steps_per_epoch)

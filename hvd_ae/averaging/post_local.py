@@ -13,7 +13,7 @@ class PostLocal(Strategy):
     """Post-local SGD (Lin et al. 2020, https://arxiv.org/abs/1808.07217).
 
     `gradient` for the first `local_after` epochs, when the loss still falls fast, then `parameter`, whose docstring says
-    what becomes of slots and incomplete periods.
+    what becomes of optimizer state and incomplete periods.
     """
 
     def __init__(self, replica, comm, settings, steps_per_epoch):

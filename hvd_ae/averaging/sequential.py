@@ -14,7 +14,7 @@ class Sequential(Periodic):
 
     A round: from common parameters, rank 0 trains H steps on its own partition while the others wait, adds its
     parameters to the kept mean and passes the mean on; then rank 1 does, and so on. The mean that the last rank has
-    completed is handed back to all. Ranks count alike. Slots are each rank's own. A round that an evaluation or a
+    completed is handed back to all. Ranks count alike. Optimizer state is each rank's own. A round that an evaluation or a
     checkpoint cuts short has fewer steps for every rank. On one rank it is training by itself.
     """
 

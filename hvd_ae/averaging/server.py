@@ -32,8 +32,8 @@ class Server(Strategy):
     of updates made since its worker read the parameters, which hold its own last gradient; so one worker by itself has
     none. Reruns differ.
 
-    Slots are the server's alone. An epoch ends when every worker has used up its part, so there is no incomplete period.
-    Buffers are averaged over the workers when the ranks settle, and all take over the server's parameters.
+    The optimizer's state is the server's alone. An epoch ends when every worker has used up its part, so there is no incomplete period.
+    Buffers are averaged over the workers when the ranks synchronize, and all take over the server's parameters.
     """
 
     kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT})
@@ -69,7 +69,7 @@ class Server(Strategy):
         return state
 
     def reshard(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
-        """The slots are the server's alone, and rank 0 stays the server."""
+        """The optimizer's state is the server's alone, and rank 0 stays the server."""
         return super().reshard(name, of_ranks, world) if self.state[name].kind is Kind.SEED else next(of_ranks)
 
     @staticmethod
@@ -121,16 +121,16 @@ class _Synchronous:
         self._applied = self._dropped = 0
 
     def begin(self) -> None:
-        """Before a call into the graph: the ranks may have settled since the last (worker)."""
+        """Before a call into the graph: the ranks may have synchronized since the last (worker)."""
         self._parameters = self._replica.vector.numpy()
 
     def end(self) -> None:
         """After it: what the last gradient brought is where the next call begins (worker)."""
         self._replica.vector.assign(self._parameters)
 
-    def push(self, gradient: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Send a gradient summed over rows, and wait for the parameters that come of it (worker)."""
-        self._messages.send(np.array([self.version, rows], np.int64), _SERVER, _HEADER)
+    def push(self, gradient: np.ndarray, samples: np.ndarray) -> np.ndarray:
+        """Send a gradient summed over samples, and wait for the parameters that come of it (worker)."""
+        self._messages.send(np.array([self.version, samples], np.int64), _SERVER, _HEADER)
         self._messages.send(gradient, _SERVER, _GRADIENT)
         answer = np.empty(gradient.size + 1, np.float32)
         self._messages.receive(answer, [_SERVER], _PARAMETERS)
@@ -151,13 +151,13 @@ class _Synchronous:
                 waiting = {}
                 continue
             # not from the others: a fast one may be in the next call already
-            worker, version, rows, gradient = self._receive([worker for worker, count in left.items() if count])
+            worker, version, samples, gradient = self._receive([worker for worker, count in left.items() if count])
             left[worker] -= 1
             if version < self.version:
                 self._dropped += 1
                 self._answer(worker)
             else:
-                waiting[worker] = rows, gradient
+                waiting[worker] = samples, gradient
 
     def _receive(self, workers: list[int]) -> tuple[int, int, int, np.ndarray]:
         header, gradient = np.empty(2, np.int64), np.empty(self._replica.vector.shape[0], np.float32)
@@ -166,10 +166,10 @@ class _Synchronous:
         return worker, int(header[0]), int(header[1]), gradient
 
     def _update(self, waiting: dict[int, tuple[int, np.ndarray]]) -> None:
-        rows = sum(rows for rows, _ in waiting.values())
-        if rows:
+        samples = sum(samples for samples, _ in waiting.values())
+        if samples:
             total = np.sum([waiting[worker][1] for worker in sorted(waiting)], axis=0)  # in rank order, as reruns should
-            self._replica.update(tf.constant(total / np.float32(rows)))
+            self._replica.update(tf.constant(total / np.float32(samples)))
             self._applied += len(waiting)
         self.version += 1
         for worker in waiting:
@@ -203,18 +203,18 @@ class _Asynchronous:
         parameters, self.version = self._window.fetch()
         return parameters
 
-    def push(self, gradient: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        self._window.push(gradient, self.version, int(rows))
+    def push(self, gradient: np.ndarray, samples: np.ndarray) -> np.ndarray:
+        self._window.push(gradient, self.version, int(samples))
         return np.int32(0)
 
     def serve(self, steps: int) -> None:
         """Apply `steps` gradients of every worker in the order in which they come (server)."""
         self._window.publish(self._replica.vector.numpy(), self.version)
         for _ in range(steps * self._workers):
-            worker, gradient, version, rows = self._window.take()
+            worker, gradient, version, samples = self._window.take()
             self._staleness.append(self.version - version)
-            if rows:
-                self._replica.update(tf.constant(gradient / np.float32(rows)))
+            if samples:
+                self._replica.update(tf.constant(gradient / np.float32(samples)))
             self.version += 1
             self._window.publish(self._replica.vector.numpy(), self.version, taken_from=worker)
 

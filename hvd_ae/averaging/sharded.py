@@ -1,4 +1,4 @@
-"""Averaging gradients with the optimizer's slots spread over the ranks: 1/N of their memory each."""
+"""Averaging gradients with the optimizer's state spread over the ranks: 1/N of their memory each."""
 
 from collections.abc import Iterator
 
@@ -16,13 +16,13 @@ class Sharded(Gradient):
     """ZeRO stage 1 (Rajbhandari et al. 2020, https://arxiv.org/abs/1910.02054): the same as `gradient`, in other steps.
 
     Each rank receives its own part of the summed gradient (reduce-scatter), updates its part of the parameters with its
-    part of the slots, and all gather the parts. It sends as many bytes as an all-reduce. Slots are a rank's own.
+    part of the optimizer's state, and all gather the parts. It sends as many bytes as an all-reduce.
     """
 
     kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER})
 
     def reshard(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
-        """The parts of a slot, put together and cut anew, are the slot: nothing is lost."""
+        """The parts of the optimizer's state are put together and cut anew: nothing is lost."""
         if self.state[name].kind is not Kind.OPTIMIZER:
             return super().reshard(name, of_ranks, world)
         first, count = self.replica.part

@@ -1,4 +1,4 @@
-"""The proof that ranks are in step: a checksum of every rank's vectors, compared by minimum and maximum."""
+"""The check that ranks are in sync: a checksum of every rank's vectors, compared by minimum and maximum."""
 
 import hashlib
 from collections import Counter
@@ -20,13 +20,13 @@ def checksum(*vectors: tf.Tensor) -> int:
 
 
 def check_in_sync(strategy: Strategy, step: int, synchronized: bool = True) -> bool | None:
-    """Compare what this way promises to be the same on all ranks; every rank calls it.
+    """Compare what this strategy promises to be the same on all ranks; every rank calls it.
 
     Args:
         synchronized: whether the ranks have just synchronized. Otherwise they are at the end of a period, where buffers and other
             state, which most strategies make the same only when they synchronize, may differ and are left out.
 
-    Returns True, or None where the way promises nothing.
+    Returns True, or None where the strategy promises nothing.
 
     Raises:
         OutOfStep: on every rank, naming the ranks that differ from most.

@@ -1,4 +1,4 @@
-"""Messages from one rank to another, for ways in which ranks do not all do the same; who waits, sleeps."""
+"""Messages from one rank to another, for strategies whose ranks do not all do the same; a rank that waits sleeps."""
 
 import time
 from collections.abc import Callable, Collection

@@ -17,7 +17,7 @@ SERVER = 0
 class ParameterWindow:
     """What rank 0 offers: the parameters with their version, and one mailbox for each worker (every rank makes one).
 
-    A mailbox is empty, or holds one gradient with the version of the parameters it was computed from and its rows. The
+    A mailbox is empty, or holds one gradient with the version of the parameters it was computed from and its samples. The
     worker fills an empty one; the server empties it when the parameters that came of it can be seen. So every gradient is
     taken exactly once, and what a worker fetches holds its own last one.
     """
@@ -31,7 +31,7 @@ class ParameterWindow:
         self._states, states = _allocate(communicator, np.int64, 1 + 2 * workers if is_server else 0)
         if is_server:
             self._parameters, self._mail = vectors[:parameters], vectors[parameters:].reshape(workers, parameters)
-            self._flags = states  # version, then for each worker: 1 + the version of its gradient or 0, and its rows
+            self._flags = states  # version, then for each worker: 1 + the version of its gradient or 0, and its samples
         self.bytes_sent, self.seconds, self.calls = 0, 0.0, 0
         self.is_waiting = False
         if is_server:
@@ -50,7 +50,7 @@ class ParameterWindow:
         self._vectors.Unlock(SERVER)
 
     def take(self) -> tuple[int, np.ndarray, int, int]:
-        """What a mailbox holds, as soon as one is full, in turn: (worker, gradient, its version, its rows) (server)."""
+        """What a mailbox holds, as soon as one is full, in turn: (worker, gradient, its version, its samples) (server)."""
         started, self.is_waiting = time.perf_counter(), True
         taken = poll_with_backoff(self._take_full)
         self._count(0, started)
@@ -84,13 +84,13 @@ class ParameterWindow:
         self._count(0, started)
         return parameters, int(version[0])
 
-    def push(self, gradient: np.ndarray, version: int, rows: int) -> None:
+    def push(self, gradient: np.ndarray, version: int, samples: int) -> None:
         """Put a gradient into this worker's mailbox, which the last `fetch` found empty (worker)."""
         started, self.is_waiting, worker = time.perf_counter(), True, self._rank - 1
         self._vectors.Lock(SERVER, MPI.LOCK_SHARED)
         self._vectors.Put(gradient, SERVER, (1 + worker) * self._length)
         self._vectors.Unlock(SERVER)  # the gradient is there before the flag says so
-        state = np.array([version + 1, rows], np.int64)
+        state = np.array([version + 1, samples], np.int64)
         self._states.Lock(SERVER, MPI.LOCK_EXCLUSIVE)
         self._states.Put(state, SERVER, 1 + 2 * worker)
         self._states.Unlock(SERVER)

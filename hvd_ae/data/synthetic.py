@@ -10,7 +10,7 @@ from hvd_ae.data.partition import generator
 from hvd_ae.data.source import Splits
 from hvd_ae.errors import Refused
 
-_ROWS_A_BLOCK = 1024
+_SAMPLES_A_BLOCK = 1024
 _FACTORS = 10
 _COMMON, _BLOCK = 11, 12  # keep the streams of one seed apart from each other, and from those of partition.py
 
@@ -26,7 +26,7 @@ def load(data: str, seed: int) -> Splits:
     the seed, the shape and their own number only: fewer samples are the first of more.
 
     Raises:
-        Refused: not of that form, fewer than two rows, or more than fit in memory.
+        Refused: not of that form, fewer than two samples, or more than fit in memory.
     """
     given = re.fullmatch(r"synthetic(?::(\d+)((?:x[1-9]\d*)+))?", data)
     if not given:
@@ -34,18 +34,18 @@ def load(data: str, seed: int) -> Splits:
     count = int(given[1] or 4096)
     shape = tuple(int(part) for part in (given[2] or "x784").split("x")[1:])
     if count < 2:
-        raise Refused(f"data={data!r} has {count} rows: there must be at least two, one to train and one to validate")
+        raise Refused(f"data={data!r} has {count} samples: there must be at least two, one to train and one to validate")
     try:
-        values, labels = make_rows(0, count, shape, seed)
+        values, labels = make_samples(0, count, shape, seed)
     except (MemoryError, ValueError):
         raise Refused(f"data={data!r} needs {4 * count * math.prod(shape) / 2**30:.0f} GiB of memory on every rank: "
-                      "ask for fewer rows") from None
+                      "ask for fewer samples") from None
     end = count - max(1, count // 10)
     return Splits(from_arrays(data, values[:end], labels[:end]), from_arrays(data, values[end:], labels[end:]))
 
 
-def make_rows(start: int, stop: int, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows `start` to `stop`, (rows, *shape) float32, and their labels, int64; no other rows need be made for them.
+def make_samples(start: int, stop: int, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows `start` to `stop`, (samples, *shape) float32, and their labels, int64; no other samples need be made for them.
 
     They are made in blocks, each from a stream of random numbers of its own.
     """
@@ -53,14 +53,14 @@ def make_rows(start: int, stop: int, shape: tuple[int, ...], seed: int) -> tuple
     common = generator(seed, _COMMON)
     centres = common.normal(size=(10, _FACTORS))
     mixing = common.normal(size=(_FACTORS, math.prod(shape))).astype(np.float32)
-    for block in range(start // _ROWS_A_BLOCK, -(-stop // _ROWS_A_BLOCK)):
-        first = block * _ROWS_A_BLOCK
+    for block in range(start // _SAMPLES_A_BLOCK, -(-stop // _SAMPLES_A_BLOCK)):
+        first = block * _SAMPLES_A_BLOCK
         random = generator(seed, _BLOCK, block)
-        block_labels = random.integers(10, size=_ROWS_A_BLOCK)
-        factors = centres[block_labels] + 0.3 * random.normal(size=(_ROWS_A_BLOCK, _FACTORS))
-        # whole blocks even where fewer rows are wanted: another shape of the product could round otherwise
+        block_labels = random.integers(10, size=_SAMPLES_A_BLOCK)
+        factors = centres[block_labels] + 0.3 * random.normal(size=(_SAMPLES_A_BLOCK, _FACTORS))
+        # whole blocks even where fewer samples are wanted: another shape of the product could round otherwise
         block_values = (1.0 / (1.0 + np.exp(-factors.astype(np.float32) @ mixing))).reshape(-1, *shape)
-        low, high = max(first, start), min(first + _ROWS_A_BLOCK, stop)
+        low, high = max(first, start), min(first + _SAMPLES_A_BLOCK, stop)
         values[low - start : high - start] = block_values[low - first : high - first]
         labels[low - start : high - start] = block_labels[low - first : high - first]
     return values, labels

@@ -47,7 +47,7 @@ class LossAndGradient(NamedTuple):
     """What one forward and backward pass gives."""
 
     gradient: list[tf.Tensor]  # float32 (parameters,), in as many pieces as were asked for, each as soon as it is there
-    loss_sum: tf.Tensor  # float32 scalar: the sum over the rows of each sample's loss, penalties of layers included
+    loss_sum: tf.Tensor  # float32 scalar: the sum over the samples of each sample's loss, penalties of layers included
     buffers: tf.Tensor  # float32 (buffers,): moving statistics after the pass
     counters: list[tf.Tensor]  # seeds and other state after the pass, in their own dtypes
 
@@ -58,7 +58,7 @@ class FlatModel:
     What a Keras model holds falls into three kinds. Parameters are trained. Buffers are its other float32 variables,
     such as batch normalisation's moving statistics, and are averaged over ranks too. Counters are the rest, of which no
     mean could be taken: the states of seed generators, which are a rank's own, and any other state, such as masks, index
-    tables and quantised kernels, which is the same on all ranks once they have settled.
+    tables and quantised kernels, which is the same on all ranks once they are synchronized.
 
     Raises:
         Refused: plain Keras would use something of the model that is not used here (see `limits.py`).
@@ -133,11 +133,11 @@ class FlatModel:
             return any(scope.get_current_value(v) is not old for v, old in zip(variables, before))
 
     def outputs(self, parameters, buffers, counters, inputs: tf.Tensor) -> tf.Tensor:
-        """The model's outputs in inference mode, shape (rows, ...)."""
+        """The model's outputs in inference mode, shape (samples, ...)."""
         return self.outputs_and_penalties(parameters, buffers, counters, inputs)[0]
 
     def outputs_and_penalties(self, parameters, buffers, counters, inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """As `outputs`, and what layers add to the loss of each of these rows (float32 scalars)."""
+        """As `outputs`, and what layers add to the loss of each of these samples (float32 scalars)."""
         outputs, _, penalties = self._call(self.layout.split(parameters), buffers, counters, inputs, training=False)
         return outputs, penalties
 
@@ -156,20 +156,20 @@ class FlatModel:
         return outputs, [scope.get_current_value(v) for v in model.non_trainable_variables], penalties
 
     def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor, buckets: int = 1) -> LossAndGradient:
-        """Loss and gradient, in `buckets` pieces, of the rows' losses summed and divided by `divisor`.
+        """Loss and gradient, in `buckets` pieces, of the samples' losses summed and divided by `divisor`.
 
-        With the rows of this rank as divisor the gradient is this rank's mean over samples. With the rows of all
-        ranks the ranks' gradients add up to the mean over all samples, however many rows each rank had. A penalty
+        With the samples of this rank as divisor the gradient is this rank's mean over samples. With the samples of all
+        ranks the ranks' gradients add up to the mean over all samples, however many samples each rank had. A penalty
         that a layer adds (a kernel regulariser) counts once a sample, so it too comes out right, and belongs to the loss
         that is reported, as in Keras.
         """
-        pieces, rows = self.layout.split(parameters), tf.cast(tf.shape(inputs)[0], tf.float32)
+        pieces, samples = self.layout.split(parameters), tf.cast(tf.shape(inputs)[0], tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pieces)
             outputs, non_trainable, penalties = self._call(pieces, buffers, counters, inputs, training=True)
             loss_sum = tf.reduce_sum(self.loss(targets, outputs))
             if penalties:
-                loss_sum += rows * tf.add_n(penalties)
+                loss_sum += samples * tf.add_n(penalties)
             objective = loss_sum / tf.cast(divisor, tf.float32)
         gradients = tape.gradient(objective, pieces, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.convert_to_tensor(g) for g in gradients]

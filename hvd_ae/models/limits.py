@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from hvd_ae.errors import Refused
 
-# methods through which a model may train or judge itself in its own way
+# methods through which a model may train or evaluate itself as it likes
 _OF_FIT = ("train_step", "compute_loss", "fit", "make_train_function", "test_step", "evaluate", "compute_metrics",
            "get_metrics_result")
 _STORABLE = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64")

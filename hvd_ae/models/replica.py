@@ -1,4 +1,4 @@
-"""This rank's copy of the training state, all of it vectors: parameters, buffers, the optimizer's slots."""
+"""This rank's copy of the training state, all of it vectors: parameters, buffers, the optimizer's state."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from hvd_ae.models.state import Kind, State
 class Batch(NamedTuple):
     """One step's samples."""
 
-    inputs: tf.Tensor  # this rank's rows, (rows, *sample_shape); there may be none
+    inputs: tf.Tensor  # this rank's samples, (samples, *shape); there may be none
     targets: tf.Tensor  # what the outputs are compared with; for an autoencoder the inputs
     size: tf.Tensor  # int32: this rank's samples
     global_size: tf.Tensor  # int32: samples of all ranks, at least 1
 
 
 class Replica:
-    """Parameters, buffers, counters and optimizer slots of one rank.
+    """Parameters, buffers, counters and optimizer state of one rank.
 
     Args:
         flat: the model as a function of a vector.
@@ -96,9 +96,9 @@ class Replica:
         return state
 
     def gradient(self, batch: Batch, divisor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The gradient of the rows' summed losses over `divisor`, and that sum; buffers and counters move on.
+        """The gradient of the samples' summed losses over `divisor`, and that sum; buffers and counters move on.
 
-        A rank without rows in this step gives zeros, and its batch normalisation is left alone.
+        A rank without samples in this step gives zeros, and its batch normalisation is left alone.
         """
         [gradient], loss_sum = self.gradient_in_buckets(batch, divisor, 1)
         return gradient, loss_sum
@@ -152,15 +152,15 @@ class Replica:
 
     def release_optimizer_state(self) -> None:
         """Give back the memory of the optimizer's vectors, when nothing is trained any more."""
-        for slot in self.optimizer_state:
-            replace(slot, tf.zeros([0]))
+        for vector in self.optimizer_state:
+            replace(vector, tf.zeros([0]))
 
     def _apply_eagerly(self, gradient: tf.Tensor) -> None:
         self.optimizer.apply([gradient], [self.trained])
 
     def losses_of(self, parameters: tf.Variable, buffers: tf.Variable, counters: Sequence[tf.Variable], inputs: tf.Tensor,
                   targets: tf.Tensor, measures: Sequence) -> list[tf.Tensor]:
-        """The loss that is trained on, and each measure, summed over the rows, in inference mode, float64 scalars.
+        """The loss that is trained on, and each measure, summed over the samples, in inference mode, float64 scalars.
 
         To the loss belongs what layers add to it, as in Keras's `evaluate`; to the measures it does not.
         """

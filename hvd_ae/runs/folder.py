@@ -74,7 +74,7 @@ class RunFolder:
     def begin(self, settings: TrainSettings, step: int, records: Sequence[dict] = (), epochs: int = 0) -> str | None:
         """Write the effective settings, and drop the records of metrics after this step, which are about to be made again.
 
-        Returns what is missing in the rows, where anything is.
+        Returns what is missing in the records, where anything is.
 
         Args:
             records: which the checkpoint of this step holds, because they could not be written here.
@@ -97,9 +97,9 @@ class RunFolder:
         write_atomically(self.config, to_toml(settings))
         return missing
 
-    def _missing(self, rows: list[dict], epochs: int) -> str | None:
-        """A sentence where epochs have no row."""
-        missing = sorted(set(range(1, epochs + 1)) - {row["epoch"] for row in rows})
+    def _missing(self, records: list[dict], epochs: int) -> str | None:
+        """A sentence where epochs have no record."""
+        missing = sorted(set(range(1, epochs + 1)) - {record["epoch"] for record in records})
         if not missing:
             return None
         named = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
@@ -108,7 +108,7 @@ class RunFolder:
                 "without them" + (f"; as it was it is kept as {kept}" if kept else ""))
 
     def _keep_what_is_no_row(self) -> Path | None:
-        """A copy of the rows as they are, where some lines cannot be read."""
+        """A copy of the records as they are, where some lines cannot be read."""
         if not self.metrics.exists() or len(self.metrics.read_bytes().splitlines()) == len(self.read_metrics()):
             return None
         names = (self.path / f"metrics-damaged{f'-{number}' * (number > 1)}.jsonl" for number in itertools.count(1))

@@ -29,7 +29,7 @@ def import_tensorflow() -> None:
     with _held_back():
         import tensorflow
 
-        tensorflow.get_logger().setLevel("ERROR")  # such as that each way of averaging traces graphs of its own
+        tensorflow.get_logger().setLevel("ERROR")  # such as that each strategy traces graphs of its own
 
 
 def _choose_backend() -> None:

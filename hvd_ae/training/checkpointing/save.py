@@ -2,13 +2,13 @@
 
     checkpoints/step-00000235/
         manifest.json            how far the run was, its settings, and each shared file's SHA-256
-        parameters.npy ...       what is the same on all ranks once they have settled, written by the root
+        parameters.npy ...       what is the same on all ranks once they are synchronized, written by the root
         rank-00001.json          the same list for what is rank 1's own
-        rank-00001.seed_0.npy    such as dropout's seeds, or slots that are not averaged
-        rank-00001.exact.*.npy   in the middle of an epoch: what settling has changed, as it was before
+        rank-00001.seed_0.npy    such as dropout's seeds, or optimizer state that is not averaged
+        rank-00001.exact.*.npy   in the middle of an epoch: what synchronizing has changed, as it was before
 
 So a folder with its final name is whole, whenever a writer was killed. The same number of ranks goes on from the exact
-state, another number from the settled one. What is found to be of no use when a run goes on gets another name,
+state, another number from the synchronized one. What is found to be of no use when a run goes on gets another name,
 `unusable-step-N`, and is left to the user.
 """
 
@@ -43,8 +43,8 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
          check: Callable[[], None] = lambda: None) -> Path:
     """Write a checkpoint and delete all but the newest `keep` up to this step (every rank calls it); returns its path.
 
-    In the middle of an epoch the ranks settle for it, and are not what they were afterwards. That they are in step is
-    proved first: what was the same on all ranks before, settling leaves as it was or moves alike.
+    In the middle of an epoch the ranks synchronize for it, and are not what they were afterwards. That they are in sync is
+    checked first: what was the same on all ranks before, synchronizing leaves as it was or moves alike.
 
     Args:
         records: of metrics, that the run folder has not got and that go with this checkpoint.

@@ -11,7 +11,7 @@ import pytest
 from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.load import fingerprint, load, load_all
 from hvd_ae.data.source import LABELS, SAMPLES, Splits
-from hvd_ae.data.synthetic import make_rows
+from hvd_ae.data.synthetic import make_samples
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
@@ -65,18 +65,18 @@ def test_synthetic_has_the_shape_that_is_asked_for(data, count, shape):
 
 
 def test_synthetic_samples_depend_on_seed_and_position_alone():
-    values, labels = make_rows(0, 3000, (50,), seed=1)
+    values, labels = make_samples(0, 3000, (50,), seed=1)
     for start, stop in ((0, 1500), (1000, 2500), (2100, 2101), (2048, 3000)):
-        some, some_labels = make_rows(start, stop, (50,), seed=1)
+        some, some_labels = make_samples(start, stop, (50,), seed=1)
         assert np.array_equal(values[start:stop], some)
         assert np.array_equal(labels[start:stop], some_labels)
     assert len(np.unique(values, axis=0)) == 3000  # no block repeats another
-    assert not np.array_equal(make_rows(0, 10, (50,), seed=2)[0], values[:10])
+    assert not np.array_equal(make_samples(0, 10, (50,), seed=2)[0], values[:10])
 
 
 def test_synthetic_has_something_to_find():
     """Ten factors, bent by the sigmoid: thirty of 196 directions hold nearly all the variance."""
-    values, _ = make_rows(0, 512, (196,), seed=0)
+    values, _ = make_samples(0, 512, (196,), seed=0)
     centred = values - values.mean(axis=0)
     energies = np.linalg.svd(centred, compute_uv=False) ** 2
     assert energies[:30].sum() / energies.sum() > 0.9
