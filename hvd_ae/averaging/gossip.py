@@ -35,7 +35,7 @@ class Gossip(Strategy):
         return {"mean": State(self.mean, Kind.STRATEGY), "gossip_steps": State(self.steps, Kind.STRATEGY, of_rank=True)}
 
     def step(self, batch: Batch) -> tf.Tensor:
-        loss_sum = self.local_step(batch)
+        loss_sum = self.replica.local_update(batch)
         self.mix()
         return loss_sum
 

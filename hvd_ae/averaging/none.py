@@ -23,7 +23,7 @@ class Independent(Strategy):
     period = None
 
     def step(self, batch: Batch) -> tf.Tensor:
-        return self.local_step(batch)
+        return self.replica.local_update(batch)
 
     def reshard(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
         """Nothing is averaged: a rank goes on with one of the models there were, in turn."""

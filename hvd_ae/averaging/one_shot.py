@@ -50,7 +50,7 @@ class OneShot(Strategy):
         return None if name == "samples_trained" else super().reshard(name, of_ranks, world)
 
     def step(self, batch: Batch) -> tf.Tensor:
-        return self.local_step(batch)
+        return self.replica.local_update(batch)
 
     @tf.function
     def synchronize(self) -> None:

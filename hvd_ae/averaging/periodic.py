@@ -38,7 +38,7 @@ class Periodic(Strategy):
         return loss_sum
 
     def step_within_period(self, batch: Batch) -> tf.Tensor:
-        return self.local_step(batch)
+        return self.replica.local_update(batch)
 
     @tf.function
     def synchronize(self) -> None:

@@ -33,7 +33,7 @@ class Sequential(Periodic):
     def step_within_period(self, batch: Batch) -> tf.Tensor:
         if self.steps_since == 0:
             self._wait_for_my_turn()
-        return self.local_step(batch)
+        return self.replica.local_update(batch)
 
     def _wait_for_my_turn(self) -> None:
         rank = self.comm.world.rank

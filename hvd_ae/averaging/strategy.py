@@ -173,13 +173,6 @@ class Strategy(ABC):
     def close(self) -> None:
         """Give back what outlives Python's memory, after the last step; every rank calls it."""
 
-    def local_step(self, batch: Batch) -> tf.Tensor:
-        """One step of this rank alone on its own batch, left out where it has none."""
-        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.size, 1))
-        if batch.size > 0:
-            self.replica.update(gradient)
-        return loss_sum
-
     def synchronize_state(self) -> None:
         """Make the same on all ranks what is no parameter: the mean of buffers, and the first trainer's tables.
 

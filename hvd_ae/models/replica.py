@@ -141,6 +141,13 @@ class Replica:
         if self.part is None:
             self.constrain(self.vector)
 
+    def local_update(self, batch: Batch) -> tf.Tensor:
+        """One step of this rank alone on its own batch, left out where it has none; the sum of its losses."""
+        gradient, loss_sum = self.gradient(batch, divisor=tf.maximum(batch.size, 1))
+        if batch.size > 0:
+            self.update(gradient)
+        return loss_sum
+
     def constrain(self, parameters: tf.Variable) -> None:
         """Give parameters the nearest values that the layers' constraints allow; nothing at all where there are none.
 

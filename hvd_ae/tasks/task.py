@@ -8,12 +8,14 @@ import tensorflow as tf
 
 from hvd_ae.data.checks import Range
 from hvd_ae.data.source import Field
+from hvd_ae.models.flat import FlatModel
+from hvd_ae.models.replica import Replica
 
 Example = Mapping[str, tf.Tensor]  # by field, (samples, *shape)
 
 
 class Task(ABC):
-    """An objective. A new one is a subclass in a file of its own, and a line in `TASKS`.
+    """An objective. A new one is a subclass in a file of its own; `hvd_ae.train` and `Session` take it as `task`.
 
     fields: the fields that are read of each sample.
     loss: from (targets, outputs) to one number a sample, float32 (samples,); trained on, and reported as `val_loss`.
@@ -33,6 +35,16 @@ class Task(ABC):
         Raises:
             Refused: the data do not fit, or there is no such model.
         """
+
+    def build_learner(self, spec: Mapping[str, Field], optimizer: keras.optimizers.Optimizer, rank: int,
+                      part_of: Callable[[int], tuple[int, int] | None]) -> Replica:
+        """What computes gradients and takes steps; a training step of one's own is a subclass of it, returned from here.
+
+        Args:
+            part_of: from a number of parameters to (first, count) of those that this rank's optimizer updates; None for all.
+        """
+        flat = FlatModel(self.build_model(spec), self.loss)
+        return Replica(flat, optimizer, rank, part_of(flat.layout.size))
 
     @abstractmethod
     def select(self, example: Example) -> tuple[tf.Tensor, tf.Tensor]:

@@ -16,7 +16,6 @@ from hvd_ae.data.load import fingerprint, load
 from hvd_ae.data.partition import Segment
 from hvd_ae.data.source import LABELS, Splits
 from hvd_ae.errors import Refused
-from hvd_ae.models.flat import FlatModel
 from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.replica import Replica
 from hvd_ae.models.schedules import make_schedule
@@ -130,14 +129,11 @@ class Session:
         return self.settings.batch_size * sum(self.source.train.fields[name].bytes_stored for name in self.task.fields)
 
     def _build_replica(self) -> Replica:
-        s = self.settings
-        updates = self.updates_per_epoch
+        s, updates = self.settings, self.updates_per_epoch
         rate = self._schedule(updates) if self._schedule else make_schedule(
             s.learning_rate, s.lr_scaling, self.trainers.size, s.warmup_epochs, updates)
-        optimizer = make_optimizer(s.optimizer, rate)
-        flat = FlatModel(self.task.build_model(self.source.train.fields), self.task.loss)
-        part = self._kind.part(flat.layout.size, self.comm.world)
-        return Replica(flat, optimizer, self.comm.world.rank, part)
+        return self.task.build_learner(self.source.train.fields, make_optimizer(s.optimizer, rate), self.comm.world.rank,
+                                       lambda parameters: self._kind.part(parameters, self.comm.world))
 
     def _check_values(self) -> None:
         """Look at as many of this rank's samples as are read in a moment; the others are checked as they come."""
