@@ -15,6 +15,7 @@ from hvd_ae.collectives.single import SingleCommunicator
 from hvd_ae.collectives.start import start
 from hvd_ae.errors import NotWritten, OutOfSync, Refused
 from hvd_ae.runs.files import write_atomically
+from hvd_ae.runs.markdown import markdown_table
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all
 from hvd_ae.runtime.versions import versions
 from hvd_ae.settings.averaging import STRATEGIES
@@ -183,8 +184,9 @@ def _line(finding: Finding) -> str:
 def _report(findings: list[Finding], engine: Communicator) -> str:
     world = engine.world
     broken = sum(finding.verdict == "BROKEN" for finding in findings)
-    rows = [f"| {f.law} | `{f.strategy}` | {'' if f.difference is None else f'{f.difference:.2e}'} | {f.tolerance:.0e} | "
-            f"{f.verdict} | {f.remark} |" for f in findings]
+    lines = [[f.law, f"`{f.strategy}`", "" if f.difference is None else f"{f.difference:.2e}", f"{f.tolerance:.0e}", f.verdict,
+              f.remark] for f in findings]
+    header = ["law", "strategy", "largest difference", "tolerance", "verdict", "remark"]
     return "\n".join([
         f"# {'All laws hold' if not broken else f'{broken} broken'}: {world.size} rank{'s' * (world.size > 1)} on "
         f"{world.nodes} node{'s' * (world.nodes > 1)}, collectives {engine.name}", "",
@@ -194,4 +196,4 @@ def _report(findings: list[Finding], engine: Communicator) -> str:
         "step is gradient averaging. Law 3: after the last average all ranks hold the same bytes. Law 4: a stopped and "
         "resumed run is the uninterrupted one, bit for bit. Differences in laws 1 and 2 are relative to how far the "
         "parameters have moved.", "",
-        "| law | strategy | largest difference | tolerance | verdict | remark |", "|---|---|---|---|---|---|", *rows, ""])
+        markdown_table(header, lines), ""])

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from hvd_ae.runs.files import append_line
+from hvd_ae.runs.markdown import markdown_table
 from hvd_ae.runs.plots import save_figure
 
 _HEADER = ("strategy", "H", "val_mse", "best val_mse", "seconds", "samples/s", "MB sent per rank", "communicating", "drift",
@@ -32,12 +33,12 @@ def group(records: list[dict]) -> dict[tuple[str, int | None], list[dict]]:
 
 def table(records: list[dict]) -> str:
     """Markdown, a line a strategy and period: medians over seeds, and behind a loss half the range that it spans."""
-    lines = ["| " + " | ".join(_HEADER) + " |", "|" + "---|" * len(_HEADER)]
+    lines = []
     for (strategy, period), seeds in group(records).items():
         failed = [record["failed"] for record in seeds if record["failed"]]
         cells = [f"failed: {failed[0]}"] + [""] * (len(_HEADER) - 3) if failed else _cells(seeds)
-        lines.append("| " + " | ".join([f"`{strategy}`", str(period or ""), *cells]) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([f"`{strategy}`", period or "", *cells])
+    return markdown_table(_HEADER, lines) + "\n"
 
 
 def _cells(seeds: list[dict]) -> list[str]:

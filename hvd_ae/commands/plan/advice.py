@@ -2,6 +2,7 @@
 
 from hvd_ae.averaging.cost import Job, Link
 from hvd_ae.commands.plan.model import Prediction, predict
+from hvd_ae.runs.markdown import markdown_table
 from hvd_ae.settings.commands import PlanSettings
 
 MOST = 10_000  # ranks
@@ -30,13 +31,13 @@ def table(rows: list[Prediction]) -> str:
     """Efficiency by ranks (down) and strategy (across), in Markdown."""
     columns = list(dict.fromkeys((row.strategy, row.every) for row in rows))
     found = {(row.strategy, row.every, row.ranks): row for row in rows}
-    lines = ["| ranks | nodes | " + " | ".join(name_of(*column) for column in columns) + " |",
-             "|" + "---|" * (len(columns) + 2)]
+    lines = []
     for ranks in dict.fromkeys(row.ranks for row in rows):
         here = [found[(*column, ranks)] for column in columns]
-        lines.append(f"| {ranks} | {here[0].nodes} | " + " | ".join(
-            f"{100 * row.efficiency:.0f} %, {row.seconds_per_epoch:.3g} s" for row in here) + " |")
-    return "\n".join([*lines, "", "efficiency, and seconds per epoch"])
+        cells = [f"{100 * row.efficiency:.0f} %, {row.seconds_per_epoch:.3g} s" for row in here]
+        lines.append([ranks, here[0].nodes, *cells])
+    header = ["ranks", "nodes", *(name_of(*column) for column in columns)]
+    return f"{markdown_table(header, lines)}\n\nefficiency, and seconds per epoch"
 
 
 def advice(job: Job, curves: dict[tuple, list[Prediction]], wanted: float) -> list[str]:
