@@ -11,6 +11,7 @@ from hvd_ae.errors import Refused
 from hvd_ae.runtime.consensus import refused_on_all
 from hvd_ae.runtime.devices import configure_devices
 from hvd_ae.runtime.failure import watch
+from hvd_ae.runtime.mpi_info import choose_network
 from hvd_ae.runtime.world import Launch, World, check_launch, read_launch
 
 _INSTALL = {
@@ -36,14 +37,6 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     comm = _start_single(launch, threads) if name == "single" else _start_mpi(name, launch, threads)
     watch(comm)
     return comm
-
-
-def choose_network() -> None:
-    """What has to be set before MPI is initialised; MPIs that it is not meant for know nothing of it."""
-    if os.environ.get("SLURM_MPI_TYPE") == "pmi2":
-        # MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts
-        # crash or hang; libfabric's lines are short.
-        os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
 
 
 def _start_single(launch: Launch, threads: int | None) -> Communicator:
@@ -75,7 +68,7 @@ def _start_mpi(name: str, launch: Launch, threads: int | None) -> Communicator:
 
 
 def _on_all_or_none(attempt: Callable[[], None]) -> None:
-    """As `agree.together`, before there is an engine: one rank without its GPU or Horovod must not leave others waiting."""
+    """As `run_on_all`, before there is an engine: one rank without its GPU or Horovod must not leave others waiting."""
     from mpi4py import MPI
 
     from hvd_ae.runtime.nodes import texts_of_all
