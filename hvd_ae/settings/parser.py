@@ -10,16 +10,19 @@ from hvd_ae.settings.fields import RENAMED, base_type, check_bounds, choices_of,
 from hvd_ae.settings.toml import flags_from_toml
 
 
-def parse(command: str, settings_class: type, arguments: list[str]):
-    """The settings that the arguments of `hvd-ae COMMAND` say; those of `--config FILE` count where no flag says otherwise.
+def parse(program: str, settings_class: type, arguments: list[str]):
+    """The settings that a command's arguments say; those of `--config FILE` count where no flag says otherwise.
+
+    Args:
+        program: how the command is called, such as "hvd-ae train".
 
     Raises:
         Refused: in one sentence, an unknown or unreadable flag, or a value out of bounds.
         SystemExit: after --help.
     """
     arguments = [_with_hyphens(argument) for argument in arguments]
-    parser = _make_parser(command, settings_class)
-    config = _ConfigParser().parse_known_args(arguments)[0].config
+    parser = _make_parser(program, settings_class)
+    config = _ConfigParser(program).parse_known_args(arguments)[0].config
     if config is not None:
         arguments = [*flags_from_toml(config, settings_class), *arguments]
     namespace, unknown = parser.parse_known_args(arguments)
@@ -49,15 +52,15 @@ class _Parser(argparse.ArgumentParser):
 class _ConfigParser(_Parser):
     """Knows --config alone, since what the file says comes before the flags."""
 
-    def __init__(self):
-        super().__init__(prog="hvd-ae", add_help=False, allow_abbrev=False)
+    def __init__(self, program: str):
+        super().__init__(prog=program, add_help=False, allow_abbrev=False)
         self.add_argument("--config")
 
 
-def _make_parser(command: str, settings_class: type) -> _Parser:
-    positional = "".join(f" {field.name.upper()}" for field in dataclasses.fields(settings_class) if field.metadata["positional"])
-    parser = _Parser(prog=f"hvd-ae {command}", usage=f"hvd-ae {command}{positional} [OPTIONS]",
-                     description=settings_class.__doc__, allow_abbrev=False,
+def _make_parser(program: str, settings_class: type) -> _Parser:
+    positional = [f" {field.name.upper()}" for field in dataclasses.fields(settings_class) if field.metadata["positional"]]
+    parser = _Parser(prog=program, usage=f"{program}{''.join(positional)} [OPTIONS]", description=settings_class.__doc__,
+                     allow_abbrev=False,
                      formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100))
     hints, groups = get_type_hints(settings_class), {}
     for field in dataclasses.fields(settings_class):

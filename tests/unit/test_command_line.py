@@ -120,9 +120,9 @@ def test_a_file_of_one_command_is_read_by_its_own_settings(tmp_path):
     ("train --batch-size many", "batch_size='many' is not a whole number: write for instance --batch-size 2"),
     ("train --batch-size 1.5", "batch_size='1.5' is not a whole number: write for instance --batch-size 2"),
     ("train --learning-rate fast", "learning_rate='fast' is not a number: write for instance --learning-rate 2"),
-    ("train --partition any", "partition='any' is not known: use one of contiguous, strided, shuffled, label-skew, reshuffled"),
+    ("train --partition any", "partition='any' is not known: use one of contiguous, strided, shuffled, label-skew, resh"),
     ("train --epochs", "--epochs needs a value: see hvd-ae train --help"),
-    ("train --config", "--config needs a value: see hvd-ae"),
+    ("train --config", "--config needs a value: see hvd-ae train --help"),
     ("evaluate", "it lacks RUN: see hvd-ae evaluate --help"),
     ("reconstruct some-run --data x.npy", "it lacks --output: see hvd-ae reconstruct --help"),
     ("evaluate some-run --batch-size 0", "batch_size=0 must be at least 1: give a larger number, or leave it out"),
@@ -156,8 +156,9 @@ def sections(text: str) -> dict[str, str]:
 def test_help_shows_settings_in_groups(capsys):
     groups = sections(helped(capsys, "train"))
     assert list(groups) == ["options", "data", "model", "training", "averaging", "run"]
-    for name, group in {"data": "data", "partition": "data", "precision": "model", "learning_rate": "training", "seed": "training",
-                        "averaging": "averaging", "compression": "averaging", "resume": "run", "check_every": "run"}.items():
+    for name, group in {"data": "data", "partition": "data", "precision": "model", "learning_rate": "training",
+                        "seed": "training", "averaging": "averaging", "compression": "averaging", "resume": "run",
+                        "check_every": "run"}.items():
         assert [title for title, text in groups.items() if f"{flag_of(name)} " in text.replace(",", "")] == [group]
     assert "(default: 128)" in groups["training"]
 

@@ -10,7 +10,7 @@ from hvd_ae.settings.commands import EvaluateSettings
 
 
 def test_penalties_of_layers_belong_to_the_loss_and_not_to_the_error(tmp_path, capsys):
-    """A kernel's L2 and what a layer adds by add_loss, as training reports them; the parts of a batch weigh by their samples."""
+    """A kernel's L2 and what a layer adds by add_loss, as training reports them; parts of a batch weigh by their samples."""
     layers = [keras.Input((16,)), keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(0.1)),
               keras.layers.ActivityRegularization(l2=0.0), keras.layers.Dense(16, activation="sigmoid")]
     model = keras.Sequential(layers)

@@ -131,4 +131,4 @@ def test_every_file_goes_through_a_writer_that_keeps_it_whole():
         found |= {f"{name}: {ast.unparse(call)}" for call in calls if name not in WRITERS
                   and not name.startswith("install/") and not {"partial", "session"} & set(map(ast.unparse, call.args))}
     assert not found, found
-    assert WRITERS <= writers
+    assert writers >= WRITERS
