@@ -4,10 +4,11 @@ import importlib
 import os
 import signal
 import sys
-
-import tyro
+from typing import get_type_hints
 
 from benchmarks import rows
+from hvd_ae.errors import Refused
+from hvd_ae.settings.parser import parse
 
 # in the order in which `make bench` runs them
 NAMES = ("allreduce", "step", "peers", "scaling", "network", "startup", "memory", "p1b1", "plan", "report")
@@ -23,8 +24,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what was set up is taken down
     benchmark = importlib.import_module(f"benchmarks.{_MODULES.get(name, name)}")
     rows.provenance()  # now, since load and commit may change meanwhile
-    return tyro.cli(benchmark.main, prog=f"python -m benchmarks {name}", args=sys.argv[2:],
-                    config=(tyro.conf.OmitArgPrefixes,))
+    try:
+        settings = parse(f"python -m benchmarks {name}", get_type_hints(benchmark.main)["settings"], sys.argv[2:])
+    except Refused as refusal:
+        print(f"benchmarks: {refusal}", file=sys.stderr)
+        return refusal.exit_status
+    return benchmark.main(settings)
 
 
 if __name__ == "__main__":

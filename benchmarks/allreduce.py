@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import jobs, rows
+from hvd_ae.settings.fields import setting
 
 DEEP = 4 * 1_153_712  # bytes of the model `deep`, whose gradient is what a training step reduces
 
@@ -12,17 +13,12 @@ DEEP = 4 * 1_153_712  # bytes of the model `deep`, whose gradient is what a trai
 class AllReduce:
     """What to measure."""
 
-    ranks: int = 2
-    smallest: int = 4
-    """Bytes of the smallest vector; each next is four times as large."""
-    largest: int = 256 << 20
-    """Bytes of the largest vector."""
-    rounds: int = 15
-    """Times that each contestant has its turn at each size."""
-    short: bool = False
-    """Up to 16 MB, 7 rounds."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    ranks: int = setting(2, "Number of ranks.")
+    smallest: int = setting(4, "Bytes of the smallest vector; each next is four times as large.")
+    largest: int = setting(256 << 20, "Bytes of the largest vector.")
+    rounds: int = setting(15, "Times that each contestant has its turn at each size.")
+    short: bool = setting(False, "Up to 16 MB, 7 rounds.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 def main(settings: AllReduce) -> int:

@@ -45,7 +45,7 @@ def slowest(comm, run: Callable[[], object]) -> float:
     """Seconds from a barrier to the end of `run` on the slowest rank, the same on all; every rank calls it.
 
     Args:
-        collectives: an engine of hvd_ae, or anything with its `barrier` and `maximum`.
+        comm: a communicator of hvd_ae, or anything with its `barrier` and `maximum`.
     """
     comm.barrier()
     started = time.perf_counter()

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.data.load import load
+from hvd_ae.data.source import SAMPLES
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
@@ -12,11 +13,11 @@ _MADE_UP = "synthetic:60000x784"
 
 
 def fashion_shaped() -> tuple[str, np.ndarray]:
-    """What `hvd-ae train --data` takes, and its training samples, (rows, 784), uint8 or float32 of 0 to 1."""
+    """What `hvd-ae train --data` takes, and its training samples, (samples, 784), uint8 or float32 of 0 to 1."""
     for name in ("fashion-mnist", _MADE_UP):
         try:
-            train = load(name, World(), validation_split=0.1).train
-            return name, np.ascontiguousarray(train.values).reshape(train.count, -1)
+            train = load(name, World()).train
+            return name, train.read_all(SAMPLES).reshape(train.count, -1)
         except Refused:
             continue
     raise AssertionError(f"{_MADE_UP} can always be made")

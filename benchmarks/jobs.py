@@ -90,7 +90,7 @@ class Trained:
     """A run of `hvd-ae train`."""
 
     summary: dict
-    epochs: list[dict]  # the rows of metrics.jsonl
+    epochs: list[dict]  # the records of metrics.jsonl
     memory: dict[int, dict[str, int]]
 
     @property
@@ -119,7 +119,7 @@ def train(ranks: int, *flags, launch=mpirun, timeout: float = 600, cores: int | 
         launch: from (ranks, *command) to the whole command, where that is not this machine's mpirun.
 
     Raises:
-        JobFailed: it failed, ranks fell out of step, or there was too little of it to time.
+        JobFailed: it failed, ranks fell out of sync, or there was too little of it to time.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         run_dir = Path(folder) / "run"

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks import jobs, rows
 from benchmarks.contest import alternate
+from hvd_ae.settings.fields import setting
 
 _FEATURES = 784
 _BLOCK = 4096  # rows that are made at a time
@@ -18,20 +19,14 @@ _BLOCK = 4096  # rows that are made at a time
 class Memory:
     """How much, and on how many ranks."""
 
-    gigabytes: float = 4.0
-    """Of the data, as 10^9 bytes of float32."""
-    ranks: str = "1,2,4"
-    """Numbers of ranks, with commas between them."""
-    steps: int = 400
-    """Timed in each turn; before them every rank reads its rows once, to check them, which warms the page cache."""
-    rounds: int = 3
-    """Times that each has its turn."""
-    short: bool = False
-    """0.2 GB, 2 ranks, one round of 150 steps."""
-    folder: Path = Path(tempfile.gettempdir())
-    """Where twice the data are written for as long as it takes."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    gigabytes: float = setting(4.0, "Of the data, as 10^9 bytes of float32.")
+    ranks: str = setting("1,2,4", "Numbers of ranks, with commas between them.")
+    steps: int = setting(400, "Timed in each turn; before them every rank reads its rows once, to check them, which warms the "
+                         "page cache.")
+    rounds: int = setting(3, "Times that each has its turn.")
+    short: bool = setting(False, "0.2 GB, 2 ranks, one round of 150 steps.")
+    folder: Path = setting(Path(tempfile.gettempdir()), "Where twice the data are written for as long as it takes.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 def main(settings: Memory) -> int:

@@ -9,6 +9,7 @@ from benchmarks import jobs, link, rows, strategies
 from benchmarks.allreduce import DEEP
 from benchmarks.contest import alternate
 from benchmarks.data import data_name, epochs_of
+from hvd_ae.settings.fields import setting
 
 _RATES = {"unlimited": None, "1 Gbit/s": 1_000_000_000, "100 Mbit/s": 100_000_000}
 _BATCH = 128  # of each of the two ranks
@@ -19,26 +20,23 @@ _BARE = "MPI_Allreduce"
 class Network:
     """What to measure."""
 
-    strategies: str = ("none,gradient,gradient K=4,gradient:fp16,sharded@mpi,parameter H=4,parameter H=16,parameter H=64,"
-                 "parameter H=64@mpi,overlapped H=64@mpi")
-    """Ways of averaging, with commas between them, each with its compression, buckets (K) or period (H) where it has one, and
-    with @ENGINE where it is not to be the default."""
-    steps: int = 128
-    """Of each of two epochs of a turn, rounded up to whole periods; a quarter where every step waits for the slowest link, and
-    four times as many for `overlapped`, whose last average of an epoch cannot be hidden."""
-    rounds: int = 3
-    """Times that each way has its turn on each link."""
-    epochs: int = 10
-    """Of the trainings that show what H=64 costs in validation error; the link does not matter to it. 0: none."""
-    short: bool = False
-    """At 1 Gbit/s none and gradient with and without buckets, at 100 Mbit/s parameter and overlapped H=64; 24 to 128 steps,
-    one round, no trainings to the end."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    strategies: str = setting("none,gradient,gradient K=4,gradient:fp16,sharded@mpi,parameter H=4,parameter H=16,parameter "
+                              "H=64,parameter H=64@mpi,overlapped H=64@mpi",
+                              "Strategies, with commas between them, each with its compression, buckets (K) or period "
+                              "(H) where it has one, and with @ENGINE where it is not to be the default.")
+    steps: int = setting(128, "Of each of two epochs of a turn, rounded up to whole periods; a quarter where every step waits "
+                         "for the slowest link, and four times as many for `overlapped`, whose last average of an epoch "
+                         "cannot be hidden.")
+    rounds: int = setting(3, "Times that each strategy has its turn on each link.")
+    epochs: int = setting(10, "Of the trainings that show what H=64 costs in validation error; the link does not matter to "
+                          "it. 0: none.")
+    short: bool = setting(False, "At 1 Gbit/s none and gradient with and without buckets, at 100 Mbit/s parameter and "
+                          "overlapped H=64; 24 to 128 steps, one round, no trainings to the end.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 def main(settings: Network) -> int:
-    """Build the hosts, let the ways take turns on each link, take the hosts down."""
+    """Build the hosts, let the strategies take turns on each link, take the hosts down."""
     names = {speed: list(strategies.names(settings.strategies)) for speed in _RATES}
     if settings.short:
         names = {"unlimited": ["parameter H=64@mpi"], "1 Gbit/s": ["none", "gradient", "gradient K=4"],
@@ -51,7 +49,7 @@ def main(settings: Network) -> int:
                 found += _on(hosts, names, Path(folder), steps, rounds)
         except jobs.JobFailed as failure:
             print(f"network: {failure}")
-            found += [{"link": speed, "way": name, "reason": str(failure), **_NOTHING, **rows.spread([])}
+            found += [{"link": speed, "strategy": name, "reason": str(failure), **_NOTHING, **rows.spread([])}
                       for speed in _RATES for name in names[speed]]
     found += [_quality(strategy, data, epochs) for strategy in ("gradient", "parameter H=64", "overlapped H=64")
               if epochs]
@@ -63,14 +61,17 @@ _NOTHING = {"communication_share": None, "bytes_sent_per_step": None, "val_mse":
 
 
 def _on(hosts: link.Link, names: dict[str, list[str]], folder: Path, steps: int, rounds: int) -> list[dict]:
-    """Ways take turns, and so do links: what is compared is one way on several of them. `names` are the ways of each link."""
+    """Strategies take turns, and so do links: what is compared is one strategy on several of them.
+
+    `names` are those of each link.
+    """
     extra: dict[tuple, dict] = {}
     turns = {}
     for speed in _RATES:
         turns[speed, _BARE] = partial(_bare, hosts, speed)
         turns |= {(speed, name): partial(_turn, hosts, speed, name, folder, steps, extra) for name in names[speed]}
     outcomes = alternate(turns, rounds)
-    return [{"link": speed, "way": name, "reason": outcome.reason, **_NOTHING, **extra.get((speed, name), {}),
+    return [{"link": speed, "strategy": name, "reason": outcome.reason, **_NOTHING, **extra.get((speed, name), {}),
              "bits_per_second": _RATES[speed], **rows.spread(outcome.values)} for (speed, name), outcome in outcomes.items()]
 
 
@@ -102,7 +103,7 @@ def _turn(hosts: link.Link, speed: str, strategy: str, folder: Path, steps: int,
 
 def _quality(strategy: str, data: str, epochs: int) -> dict:
     """The validation error at the end of a training, without the link."""
-    row = {"link": None, "way": strategy, "data": data, **_NOTHING, "epochs": epochs, **rows.spread([]), "reason": None}
+    row = {"link": None, "strategy": strategy, "data": data, **_NOTHING, "epochs": epochs, **rows.spread([]), "reason": None}
     try:
         trained = jobs.train(2, "--data", data, "--model", "deep", "--epochs", epochs, *strategies.flags(strategy))
         row["val_mse"] = trained.summary["val_mse"]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import jobs, rows
+from hvd_ae.settings.fields import setting
 
 _FEATURES, _WIDTHS = 60_483, (2000, 600, 2000)
 _MODEL, _LITTLE = f"{__name__}:build", "shallow"
@@ -19,16 +20,11 @@ _ROWS = 80
 class P1B1:
     """How much of it, and how."""
 
-    ranks: int = 2
-    """Number of ranks."""
-    engines: str = "horovod,mpi"
-    """Collectives, with commas between them."""
-    strategies: str = "gradient,sharded"
-    """Ways of averaging, with commas between them; Adam is the optimizer."""
-    short: bool = False
-    """Horovod only, one epoch of two steps."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    ranks: int = setting(2, "Number of ranks.")
+    engines: str = setting("horovod,mpi", "Collectives, with commas between them.")
+    strategies: str = setting("gradient,sharded", "Strategies, with commas between them; Adam is the optimizer.")
+    short: bool = setting(False, "Horovod only, one epoch of two steps.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 def build(sample_shape: tuple[int, ...]):
@@ -53,7 +49,7 @@ def main(settings: P1B1) -> int:
         for strategy in settings.strategies.split(","):
             peak, seconds, reason = _peak(settings, engine, strategy, _MODEL) if little else (None, None, why)
             vectors = (peak - little) / vector_bytes() if peak else None
-            measured.append({"way": strategy, "engine": engine, "ranks": settings.ranks, "reason": reason,
+            measured.append({"strategy": strategy, "engine": engine, "ranks": settings.ranks, "reason": reason,
                              "vector_bytes": vector_bytes(), "little": little,
                              "peak": peak, "vectors": vectors, "seconds_per_step": seconds})
             print(json.dumps(measured[-1]), flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import jobs, link, rows, strategies
 from benchmarks.contest import alternate
 from benchmarks.data import epochs_of
+from hvd_ae.settings.fields import setting
 
 _BATCH = 128  # of each rank
 _LINKS = {"unlimited": None, "1 Gbit/s": 1_000_000_000, "100 Mbit/s": 100_000_000}
@@ -21,19 +22,14 @@ _ETHERNET = 0.95  # of a link's bits are a message's; the rest is headers
 class Plan:
     """What to measure."""
 
-    ranks: str = "2,3,4"
-    """On this machine, with commas between them."""
-    strategies: str = "none,gradient,sharded,parameter H=4"
-    """Ways of averaging, with commas between them, each with its period (H) where it has one."""
-    comm: str = "horovod"
-    steps: int = 48
-    """Of each of two epochs of a turn, rounded up to whole periods."""
-    rounds: int = 2
-    """Times that each way has its turn in each place."""
-    short: bool = False
-    """gradient and parameter H=4, on two ranks and over the link of 1 Gbit/s, one round."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    ranks: str = setting("2,3,4", "On this machine, with commas between them.")
+    strategies: str = setting("none,gradient,sharded,parameter H=4", "Strategies, with commas between them, each with "
+                              "its period (H) where it has one.")
+    collectives: str = setting("horovod", "Who moves the vectors.")
+    steps: int = setting(48, "Of each of two epochs of a turn, rounded up to whole periods.")
+    rounds: int = setting(2, "Times that each strategy has its turn in each place.")
+    short: bool = setting(False, "gradient and parameter H=4, on two ranks and over the link of 1 Gbit/s, one round.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 @dataclass(frozen=True)
@@ -70,14 +66,15 @@ def main(settings: Plan) -> int:
 def _in_turn(places: list[Place], names: list[str], folder: Path, settings: Plan, rounds: int) -> list[dict]:
     """Predictions first; then all trainings take turns."""
     predicted = {place.name: _predictions(place, names, folder, settings, places[0]) for place in places}
-    turns = {(place.name, strategy): partial(_train, place, strategy, folder, settings) for place in places for strategy in names}
+    turns = {(place.name, strategy): partial(_train, place, strategy, folder, settings)
+             for place in places for strategy in names}
     outcomes = alternate(turns, rounds)
-    return [{"place": place, "way": strategy, "reason": outcome.reason, **predicted[place].get(strategy, {}),
+    return [{"place": place, "strategy": strategy, "reason": outcome.reason, **predicted[place].get(strategy, {}),
              **rows.spread(outcome.values)} for (place, strategy), outcome in outcomes.items()]
 
 
 def _predictions(place: Place, names: list[str], folder: Path, settings: Plan, first: Place) -> dict[str, dict]:
-    """Samples per second by way: `predicted` from what was measured in this place, and, where the speed of the link is
+    """Samples per second by strategy: `predicted` from what was measured in this place, and, where the speed of the link is
     known, `from_elsewhere` from what was measured in the first place and that speed."""
     place.prepare()
     here, there = folder / place.name, folder / first.name / "plan-measured.json"
@@ -93,7 +90,7 @@ def _predictions(place: Place, names: list[str], folder: Path, settings: Plan, f
 
 
 def _plan(place: Place, names: list[str], folder: Path, output: Path, settings: Plan, *more, ranks: int | None = None) -> dict:
-    """`hvd-ae plan` in this place: samples per second by way; nothing where it failed, which is said."""
+    """`hvd-ae plan` in this place: samples per second by strategy; nothing where it failed, which is said."""
     kinds = list(dict.fromkeys(name.partition(" H=")[0] for name in names))
     periods = sorted({strategies.period(name) for name in names})
     ranks = ranks or place.ranks
@@ -107,7 +104,7 @@ def _plan(place: Place, names: list[str], folder: Path, output: Path, settings: 
         print(f"{place.name}: not predicted: {failure}")
         return {}
     predictions = json.loads((output / "plan.json").read_text(encoding="utf-8"))["predictions"]
-    by_name = {each["way"] + (f" H={each['every']}" if each["every"] else ""): each for each in predictions}
+    by_name = {each["strategy"] + (f" H={each['every']}" if each["every"] else ""): each for each in predictions}
     return {name: by_name[name]["samples_per_second"] for name in names}
 
 

@@ -46,8 +46,8 @@ def allreduce(axes: Axes, rows: list[dict]) -> None:
 
 def scaling(axes: Axes, rows: list[dict]) -> None:
     weak = [row for row in rows if row["kind"] == "weak" and row["median"] is not None]
-    for strategy in dict.fromkeys(row["way"] for row in weak):
-        own = sorted((row for row in weak if row["way"] == strategy), key=lambda row: row["ranks"])
+    for strategy in dict.fromkeys(row["strategy"] for row in weak):
+        own = sorted((row for row in weak if row["strategy"] == strategy), key=lambda row: row["ranks"])
         axes.errorbar([row["ranks"] for row in own], [row["median"] for row in own], _errors(own), marker="o", capsize=3,
                       label=strategy)
     ones = [row["median"] for row in weak if row["ranks"] == 1]
@@ -64,11 +64,11 @@ def scaling(axes: Axes, rows: list[dict]) -> None:
 
 def network(axes: Axes, rows: list[dict]) -> None:
     links = list(dict.fromkeys(row["link"] for row in rows if row["link"]))
-    measured = [row for row in rows if row["link"] and row["median"] is not None and row["way"] != "MPI_Allreduce"]
-    strategies = list(dict.fromkeys(row["way"] for row in measured))
+    measured = [row for row in rows if row["link"] and row["median"] is not None and row["strategy"] != "MPI_Allreduce"]
+    strategies = list(dict.fromkeys(row["strategy"] for row in measured))
     width = 0.8 / max(1, len(strategies))
     for number, strategy in enumerate(strategies):
-        own = [row for row in measured if row["way"] == strategy]
+        own = [row for row in measured if row["strategy"] == strategy]
         axes.bar([links.index(row["link"]) + number * width for row in own], [row["median"] for row in own], width,
                  yerr=_errors(own), capsize=2, label=strategy)
     axes.set_xticks([place + 0.4 - width / 2 for place in range(len(links))], links)
@@ -98,7 +98,7 @@ def memory(axes: Axes, rows: list[dict]) -> None:
 
 def p1b1(axes: Axes, rows: list[dict]) -> None:
     measured = [row for row in rows if row["vectors"]]
-    axes.barh([f"{row['way']}, {row['engine']}" for row in measured], [row["vectors"] for row in measured])
+    axes.barh([f"{row['strategy']}, {row['engine']}" for row in measured], [row["vectors"] for row in measured])
     axes.invert_yaxis()
     axes.set(xlabel="peak resident size beyond a small model's, in vectors", title="P1B1, 244 M parameters, Adam")
 
@@ -118,7 +118,7 @@ def plan(axes: Axes, rows: list[dict]) -> None:
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     axes.set(xscale="log", yscale="log", xlabel="achieved, samples/s over all ranks", ylabel="predicted, samples/s",
-             title="hvd-ae plan beside training: a point for each way")
+             title="hvd-ae plan beside training: a point for each strategy")
 
 
 PLOTS: dict[str, Callable[[Axes, list[dict]], None]] = {

@@ -10,6 +10,7 @@ from benchmarks.tables import TABLES, Table, markdown
 from benchmarks.tables import targets as table_of_targets
 from benchmarks.targets import judge
 from hvd_ae.runs.files import replacing, write_atomically
+from hvd_ae.settings.fields import setting
 
 _STYLE = ("body{font:15px/1.4 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
           "td,th{padding:.15em .7em;text-align:left;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}"
@@ -22,7 +23,7 @@ _WIDE = 30  # letters; longer text may be broken
 class Report:
     """Where the rows are, and the report goes."""
 
-    results: Path = rows.RESULTS
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 def main(settings: Report) -> int:

@@ -36,7 +36,11 @@ def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RES
 def read(benchmark: str, results: Path = RESULTS) -> list[dict]:
     """All rows in the order they were measured; none where it was never measured."""
     path = results / f"{benchmark}.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    for row in rows:
+        if "way" in row:  # as strategies were called until version 0.2
+            row["strategy"] = row.pop("way")
+    return rows
 
 
 def latest(rows: list[dict]) -> list[dict]:

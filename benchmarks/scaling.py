@@ -1,4 +1,4 @@
-"""Speed over ranks, threads, ways and H, through the command line: weak (as much for each rank) and strong (in all)."""
+"""Speed over ranks, threads, strategies and H, through the command line: weak (as much for each rank) and strong (in all)."""
 
 import os
 import tempfile
@@ -9,27 +9,22 @@ from pathlib import Path
 from benchmarks import jobs, rows, strategies
 from benchmarks.contest import alternate
 from benchmarks.data import epochs_of
+from hvd_ae.settings.fields import setting
 
 
 @dataclass(frozen=True)
 class Scaling:
     """What to measure."""
 
-    ranks: str = "1,2,4"
-    """Numbers of ranks, with commas between them; more than there are cores share them."""
-    strategies: str = "gradient,sharded@mpi,parameter H=16,parameter H=64,none"
-    """Ways of averaging, with commas between them, each with its period (H) where it has one, and with @ENGINE where it is
-    not to be the default."""
-    batch_size: int = 128
-    """Samples per rank and step in weak scaling; twice as many in all in strong scaling."""
-    steps: int = 250
-    """Of each of two epochs of a turn, rounded up to whole periods."""
-    rounds: int = 3
-    """Times that each point has its turn."""
-    short: bool = False
-    """1 and 2 ranks, weak, sharded@mpi and parameter H=16, 1 round of 192 steps."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    ranks: str = setting("1,2,4", "Numbers of ranks, with commas between them; more than there are cores share them.")
+    strategies: str = setting("gradient,sharded@mpi,parameter H=16,parameter H=64,none", "Strategies, with commas "
+                              "between them, each with its period (H) where it has one, and with @ENGINE where it is not to "
+                              "be the default.")
+    batch_size: int = setting(128, "Samples per rank and step in weak scaling; twice as many in all in strong scaling.")
+    steps: int = setting(250, "Of each of two epochs of a turn, rounded up to whole periods.")
+    rounds: int = setting(3, "Times that each point has its turn.")
+    short: bool = setting(False, "1 and 2 ranks, weak, sharded@mpi and parameter H=16, 1 round of 192 steps.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 @dataclass(frozen=True)
@@ -65,8 +60,10 @@ def points(settings: Scaling) -> list[Point]:
         return [Point("weak", strategy, ranks, batch, min(ranks, cores), 1)
                 for strategy in ("sharded@mpi", "parameter H=16") for ranks in (1, 2)]
     ranks = [int(text) for text in settings.ranks.split(",")]
-    found = [Point("weak", strategy, each, batch, min(each, cores), 1) for strategy in strategies.names(settings.strategies) for each in ranks]
-    found += [Point("strong", strategy, each, total // each, cores, 1) for strategy in ("gradient", "sharded@mpi") for each in ranks]
+    found = [Point("weak", strategy, each, batch, min(each, cores), 1)
+             for strategy in strategies.names(settings.strategies) for each in ranks]
+    found += [Point("strong", strategy, each, total // each, cores, 1)
+              for strategy in ("gradient", "sharded@mpi") for each in ranks]
     return [*found, Point("strong", "gradient", 1, total, cores, cores)]
 
 

@@ -8,19 +8,17 @@ from pathlib import Path
 
 from benchmarks import jobs, rows
 from benchmarks.contest import Outcome, alternate
+from hvd_ae.settings.fields import setting
 
 
 @dataclass(frozen=True)
 class Startup:
     """How often, and on how many ranks."""
 
-    rounds: int = 7
-    """Times that each has its turn, after one that fills the page cache."""
-    ranks: int = 2
-    short: bool = False
-    """1 round."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    rounds: int = setting(7, "Times that each has its turn, after one that fills the page cache.")
+    ranks: int = setting(2, "Number of ranks.")
+    short: bool = setting(False, "1 round.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 def main(settings: Startup) -> int:

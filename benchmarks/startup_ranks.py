@@ -16,14 +16,13 @@ def main(began: float) -> None:
     import_seconds = time.perf_counter() - started
 
     import hvd_ae
-    from hvd_ae.training.cursor import Cursor
     from hvd_ae.training.loop import Loop
-    from hvd_ae.training.session import prepare
+    from hvd_ae.training.session import Session
 
     comm = hvd_ae.start()
-    session = prepare(hvd_ae.TrainSettings(steps=1).resolved(), comm)
-    next(Loop(session, Cursor()).run())
-    first_step_seconds = time.time() - began
+    with Session(hvd_ae.TrainSettings(steps=1).resolved(), comm) as session:
+        next(Loop(session, lambda: None).run())
+        first_step_seconds = time.time() - began
     slowest = comm.maximum(np.array([import_seconds, first_step_seconds])).numpy().tolist()
     if comm.world.is_root:
         print("ROW", json.dumps(dict(zip(("import_seconds", "first_step_seconds"), slowest))), flush=True)

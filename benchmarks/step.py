@@ -5,23 +5,20 @@ from pathlib import Path
 
 from benchmarks import jobs, rows
 from benchmarks.data import data_name
+from hvd_ae.settings.fields import setting
 
 
 @dataclass(frozen=True)
 class Step:
     """What to measure."""
 
-    ranks: int = 2
-    batch_size: int = 128
-    """Samples per rank and step."""
-    data: str | None = None
-    """As `hvd-ae train` takes it [fashion-mnist where it is, else made-up samples of its shape]."""
-    rounds: int = 15
-    """Times that each part has its turn."""
-    short: bool = False
-    """2 rounds of short epochs of made-up data."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    ranks: int = setting(2, "Number of ranks.")
+    batch_size: int = setting(128, "Samples per rank and step.")
+    data: str | None = setting(None, "As `hvd-ae train` takes it [fashion-mnist where it is, else made-up samples of its "
+                               "shape].")
+    rounds: int = setting(15, "Times that each part has its turn.")
+    short: bool = setting(False, "2 rounds of short epochs of made-up data.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 def main(settings: Step) -> int:

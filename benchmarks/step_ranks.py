@@ -12,7 +12,7 @@ from hvd_ae.runtime.tensorflow_setup import import_tensorflow
 
 _STEPS = 50  # in a turn of a part: as many as training takes in one call into the graph
 _FEW = 10  # of what takes longer than a step
-_WAYS = {"gradient": {}, "sharded": {}, "parameter": {"sync_every": 16}, "none": {}}
+_STRATEGIES = {"gradient": {}, "sharded": {}, "parameter": {"sync_every": 16}, "none": {}}
 _MATRIX = 1024  # rows and columns: large enough for the best rate there is, small enough for the cache
 _COPIED = 8 << 20  # bytes: with its target about what an update of `deep` goes through, and so in the same cache
 
@@ -21,34 +21,34 @@ def main(engine: str, data: str, batch_size: int, rounds: int) -> None:
     import_tensorflow()
     from hvd_ae.collectives.start import start
     from hvd_ae.settings.train import TrainSettings
-    from hvd_ae.training.session import load_on_all, prepare
+    from hvd_ae.training.session import Session, load_on_all
 
     comm = start(engine)
-    settings = {strategy: TrainSettings(data=data, model="deep", batch_size=batch_size, epochs=rounds + 2, averaging=strategy, **more,
-                                   comm=engine).resolved() for strategy, more in _WAYS.items()}
+    common = {"data": data, "model": "deep", "batch_size": batch_size, "epochs": rounds + 2, "collectives": engine}
+    settings = {strategy: TrainSettings(averaging=strategy, **common, **more).resolved() for strategy, more in
+                _STRATEGIES.items()}
     source = load_on_all(settings["gradient"], comm)
-    session = {strategy: prepare(each, comm, source) for strategy, each in settings.items()}
-    contestants = {f"training, {strategy}": _epochs(each) for strategy, each in session.items()}
-    parts = _parts(session["gradient"], session["sharded"])
+    sessions = {strategy: Session(each, comm, source) for strategy, each in settings.items()}
+    contestants = {f"training, {strategy}": _epochs(each) for strategy, each in sessions.items()}
+    parts = _parts(sessions["gradient"], sessions["sharded"])
     contestants |= {name: partial(_each, comm, run, times) for name, (run, times) in parts.items()}
     for each in contestants.values():  # the first turn traces
         each()
     outcomes = alternate(contestants, rounds)
     for name, outcome in outcomes.items() if comm.world.is_root else ():
         print("ROW", json.dumps({"part": name, "engine": engine, "reason": outcome.reason,
-                                 "parameters": session["gradient"].replica.flat.layout.size,
+                                 "parameters": sessions["gradient"].replica.flat.layout.size,
                                  "matrix": _MATRIX, "copied_bytes": _COPIED, **spread(outcome.values)}), flush=True)
 
 
 def _epochs(session):
-    """Seconds a step of the next epoch, as the run's own report has them: the slowest rank, input and proofs included."""
-    from hvd_ae.training.cursor import Cursor
+    """Seconds a step of the next epoch, as the run's own report has them: the slowest rank, input and checks included."""
     from hvd_ae.training.loop import Loop
 
-    progress = Loop(session, Cursor()).run()
+    progress = Loop(session, lambda: None).run()
 
     def epoch() -> float:
-        report = next(each.report for each in progress if each.report)
+        report = next(each for each in progress if each)
         return report.timed_seconds / (report.timed_samples / (session.settings.batch_size * session.trainers.size))
 
     return epoch
@@ -112,31 +112,33 @@ def _read(session) -> None:
     from hvd_ae.data.feed import super_batches
 
     plan = session.plan(0)
-    with super_batches(session.source.train, plan, 0, [min(_STEPS, len(plan.batch_sizes))]) as feed:
+    with super_batches(session.source.train, session.task.fields, plan, 0, [min(_STEPS, len(plan.batch_sizes))]) as feed:
         next(feed)
 
 
 def _forward_and_backward(session):
-    """Gradients of consecutive batches and nothing else: what no way of training can do without."""
+    """Gradients of consecutive batches and nothing else: what no training can do without."""
     import tensorflow as tf
 
     from hvd_ae.data.feed import super_batches
+    from hvd_ae.data.source import SAMPLES
     from hvd_ae.models.replica import Batch
 
     train, replica = session.source.train, session.replica
-    with super_batches(train, session.plan(0), 0, [_STEPS]) as feed:
+    with super_batches(train, [SAMPLES], session.plan(0), 0, [_STEPS]) as feed:
         super_batch = next(feed)
-    inputs, rows = tf.constant(super_batch.inputs), tf.constant(super_batch.batch_sizes)
+    inputs, sizes = tf.constant(super_batch.example[SAMPLES]), tf.constant(super_batch.batch_sizes)
+    scale = train.fields[SAMPLES].scale
 
     @tf.function
     def run():
         first, loss_sum = tf.constant(0), tf.constant(0.0)
         gradient = tf.zeros_like(replica.vector)
         for step in tf.range(_STEPS):
-            values = tf.cast(inputs[first : first + rows[step]], tf.float32) * train.scale
-            gradient, loss = replica.gradient(Batch(values, values, rows[step], rows[step]), rows[step])
+            values = tf.cast(inputs[first : first + sizes[step]], tf.float32) * scale
+            gradient, loss = replica.gradient(Batch(values, values, sizes[step], sizes[step]), sizes[step])
             loss_sum += loss
-            first += rows[step]
+            first += sizes[step]
         return loss_sum, gradient
 
     return run

@@ -1,4 +1,4 @@
-"""The ways of averaging that are compared: a name for tables, and the flags of `hvd-ae train` that it stands for."""
+"""The averaging strategies that are compared: a name for tables, and the flags of `hvd-ae train` that it stands for."""
 
 from collections.abc import Iterable
 

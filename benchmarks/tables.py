@@ -70,29 +70,30 @@ def allreduce(rows: list[dict]) -> Table:
 
 
 def scaling(rows: list[dict]) -> Table:
-    table = [["", "way", "ranks x batch", "cores", "threads a rank", "samples/s", "quartiles", "efficiency", "communicating",
-              "MB sent a step", "peak MB a rank"]]
+    table = [["", "strategy", "ranks x batch", "cores", "threads a rank", "samples/s", "quartiles", "efficiency",
+              "communicating", "MB sent a step", "peak MB a rank"]]
     for row in rows:
         one = one_rank(rows, row["kind"])
         # one rank of a strong point may use every core, but has one thread: the same unit of work
         efficiency = over(row["median"], one * row["ranks"] * row["threads"] if one else None)
-        table.append([row["kind"], row["way"], f"{row['ranks']} x {row['batch_size']}", str(row["cores"]), str(row["threads"]),
-                      number(row["median"]), spread(row), number(efficiency, ".0%"), number(row["communication_share"], ".1%"),
+        table.append([row["kind"], row["strategy"], f"{row['ranks']} x {row['batch_size']}", str(row["cores"]),
+                      str(row["threads"]), number(row["median"]), spread(row), number(efficiency, ".0%"),
+                      number(row["communication_share"], ".1%"),
                       number(row["bytes_sent_per_step"], ".2f", 1e-6), number(row["peak_bytes"], ",.0f", 1e-6)])
     return table
 
 
 def network(rows: list[dict]) -> Table:
-    table = [["link", "way", "samples/s", "quartiles", "of unlimited", "communicating", "MB sent a step", "val_mse"]]
+    table = [["link", "strategy", "samples/s", "quartiles", "of unlimited", "communicating", "MB sent a step", "val_mse"]]
     for row in rows:
-        unlimited = median(rows, link="unlimited", strategy=row["way"])
-        if row["way"] == "MPI_Allreduce":
+        unlimited = median(rows, link="unlimited", strategy=row["strategy"])
+        if row["strategy"] == "MPI_Allreduce":
             bits = row["bits_per_second"]
             share = over(8 * DEEP, bits * row["median"]) if bits and row["median"] else None
             said = f"{number(row['median'], ',.1f', 1e3)} ms" + (f", {share:.0%} of the link" if share else "")
             table.append([row["link"], "bare `MPI_Allreduce`, 4.6 MB", said, spread(row, ",.1f", 1e3), "", "", "", ""])
             continue
-        table.append([row["link"] or "", row["way"], number(row["median"]), spread(row) if row["link"] else "",
+        table.append([row["link"] or "", row["strategy"], number(row["median"]), spread(row) if row["link"] else "",
                       number(over(row["median"], unlimited), ".0%"), number(row["communication_share"], ".0%"),
                       number(row["bytes_sent_per_step"], ".2f", 1e-6), number(row["val_mse"], ".5f")])
     return table
@@ -116,9 +117,9 @@ def memory(rows: list[dict]) -> Table:
 
 
 def p1b1(rows: list[dict]) -> Table:
-    return [["way", "engine", "ranks", "MB of the vector", "peak MB a rank", "less a small model's", "in vectors",
+    return [["strategy", "engine", "ranks", "MB of the vector", "peak MB a rank", "less a small model's", "in vectors",
              "seconds a step"]] + [
-        [row["way"], row["engine"], str(row["ranks"]), number(row["vector_bytes"], ",.0f", 1e-6),
+        [row["strategy"], row["engine"], str(row["ranks"]), number(row["vector_bytes"], ",.0f", 1e-6),
          number(row["peak"], ",.0f", 1e-6), number(row["peak"] and row["peak"] - row["little"], ",.0f", 1e-6),
          number(row["vectors"], ".2f") or row["reason"], number(row["seconds_per_step"], ".2f")] for row in rows]
 
@@ -127,10 +128,10 @@ def plan(rows: list[dict]) -> Table:
     def error(row: dict, name: str) -> str:
         return number(over(row.get(name), row["median"]) and over(row[name], row["median"]) - 1, "+.0%")
 
-    return [["place", "way", "achieved, samples/s", "quartiles", "predicted from measurements there", "",
+    return [["place", "strategy", "achieved, samples/s", "quartiles", "predicted from measurements there", "",
              "predicted from the first place and the link's speed", ""]] + [
-        [row["place"], row["way"], number(row["median"]), spread(row), number(row.get("predicted")), error(row, "predicted"),
-         number(row.get("from_elsewhere")), error(row, "from_elsewhere")] for row in rows]
+        [row["place"], row["strategy"], number(row["median"]), spread(row), number(row.get("predicted")),
+         error(row, "predicted"), number(row.get("from_elsewhere")), error(row, "from_elsewhere")] for row in rows]
 
 
 TABLES: dict[str, Callable[[list[dict]], Table]] = {

@@ -119,16 +119,17 @@ def over_floor(rows: list[dict]) -> float | None:
 
 
 def weak_efficiency(*strategies: str) -> Callable[[list[dict]], float | None]:
-    """Speed of two ranks over twice that of one, each with the fastest of these ways."""
+    """Speed of two ranks over twice that of one, each with the fastest of these strategies."""
     def efficiency(rows: list[dict]) -> float | None:
-        one, two = (most(median(rows, kind="weak", strategy=strategy, ranks=ranks) for strategy in strategies) for ranks in (1, 2))
+        one, two = (most(median(rows, kind="weak", strategy=strategy, ranks=ranks) for strategy in strategies)
+                    for ranks in (1, 2))
         return over(two, 2 * one if one else None)
 
     return efficiency
 
 
 def one_rank(rows: list[dict], kind: str) -> float | None:
-    """The fastest way's speed on one rank with one thread: nothing is communicated there."""
+    """The fastest strategy's speed on one rank with one thread: nothing is communicated there."""
     return most(row["median"] for row in rows if (row["kind"], row["ranks"], row["threads"]) == (kind, 1, 1))
 
 
@@ -161,7 +162,7 @@ def hidden(rows: list[dict]) -> float | None:
 def cost_in_error(strategy: str) -> Callable[[list[dict]], float | None]:
     """Its validation error at the end over that of `gradient`."""
     def cost(rows: list[dict]) -> float | None:
-        errors = {row["way"]: row["val_mse"] for row in rows if row["link"] is None and row["val_mse"] is not None}
+        errors = {row["strategy"]: row["val_mse"] for row in rows if row["link"] is None and row["val_mse"] is not None}
         return over(errors.get(strategy), errors.get("gradient"))
 
     return cost
@@ -186,8 +187,8 @@ def mapped_speed(rows: list[dict]) -> float | None:
 
 def vectors(strategy: str) -> Callable[[list[dict]], float | None]:
     """With the engine that takes less."""
-    return lambda rows: min((row["vectors"] for row in rows if row["way"] == strategy and row["ranks"] == 2 and row["vectors"]),
-                            default=None)
+    return lambda rows: min((row["vectors"] for row in rows
+                             if row["strategy"] == strategy and row["ranks"] == 2 and row["vectors"]), default=None)
 
 
 def startup(beginning: str) -> Callable[[list[dict]], float | None]:

@@ -65,7 +65,7 @@ def parse_command(arguments: list[str]) -> tuple[str, object]:
             raise SystemExit(0 if name else 2)
         if name not in COMMANDS:
             raise Refused(f"{name!r} is no command: use one of {', '.join(COMMANDS)}")
-        return name, parse(name, COMMANDS[name][0], rest)
+        return name, parse(f"hvd-ae {name}", COMMANDS[name][0], rest)
 
 
 def _overview() -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks import jobs, rows
 from benchmarks.contest import alternate
 from benchmarks.data import fashion_shaped
+from hvd_ae.settings.fields import setting
 
 _TORCHRUN = jobs.module("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
 _ALONE = jobs.module("")[:-1]
@@ -46,18 +47,14 @@ TURNS = {"Keras fit, one process": 3}
 class Peers:
     """How long, and how often."""
 
-    rounds: int = 7
-    """Times that each contestant has its turn; Keras has three turns each time."""
-    seconds: float = 8.0
-    """For which a peer is timed in each turn, after a quarter as long to warm up."""
-    tune: bool = True
-    """Try each peer's settings first, and take its best; otherwise what was the best in the last run that tried."""
-    short: bool = False
-    """1 round of 3 seconds, nothing tried first, no bfloat16, and not what fails (MultiWorkerMirroredStrategy)."""
-    only: str = ""
-    """Contestants whose names hold this."""
-    results: Path = rows.RESULTS
-    """Folder of the rows."""
+    rounds: int = setting(7, "Times that each contestant has its turn; Keras has three turns each time.")
+    seconds: float = setting(8.0, "For which a peer is timed in each turn, after a quarter as long to warm up.")
+    tune: bool = setting(True, "Try each peer's settings first, and take its best; otherwise what was the best in the last "
+                         "run that tried.")
+    short: bool = setting(False, "1 round of 3 seconds, nothing tried first, no bfloat16, and not what fails "
+                          "(MultiWorkerMirroredStrategy).")
+    only: str = setting("", "Contestants whose names hold this.")
+    results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
 
 def main(settings: Peers) -> int:

@@ -11,6 +11,7 @@ from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.runtime.devices import configure_devices
 from hvd_ae.runtime.failure import watch
 from hvd_ae.runtime.log import let_root_speak
+from hvd_ae.runtime.mpi_info import choose_network
 from hvd_ae.runtime.world import Launch, World, check_launch, read_launch
 
 _INSTALL = {
@@ -37,14 +38,6 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     watch(comm)
     let_root_speak(comm.world.is_root)
     return comm
-
-
-def choose_network() -> None:
-    """What has to be set before MPI is initialised; MPIs that it is not meant for know nothing of it."""
-    if os.environ.get("SLURM_MPI_TYPE") == "pmi2":
-        # MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts
-        # crash or hang; libfabric's lines are short.
-        os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
 
 
 def _start_single(launch: Launch, threads: int | None) -> Communicator:

@@ -1,9 +1,17 @@
-"""What MPI and Horovod say of themselves, and which library files this process has loaded."""
+"""What MPI needs before it starts, what it and Horovod say of themselves, and which library files this process has loaded."""
 
 import os
 import sys
 
 from hvd_ae.runtime.world import World
+
+
+def choose_network() -> None:
+    """What has to be set before MPI is initialised; MPIs that it is not meant for know nothing of it."""
+    if os.environ.get("SLURM_MPI_TYPE") == "pmi2":
+        # MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts
+        # crash or hang; libfabric's lines are short.
+        os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
 
 
 def mpi_library() -> str:
@@ -28,8 +36,6 @@ def mpi_facts() -> dict:
     from mpi4py import MPI
 
     if not MPI.Is_initialized():
-        from hvd_ae.collectives.start import choose_network
-
         choose_network()
         MPI.Init_thread(MPI.THREAD_MULTIPLE)
     levels = {MPI.THREAD_SINGLE: "SINGLE", MPI.THREAD_FUNNELED: "FUNNELED", MPI.THREAD_SERIALIZED: "SERIALIZED",

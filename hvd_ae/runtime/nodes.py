@@ -66,7 +66,7 @@ def texts_of_all(communicator: MPI.Intracomm, own: str) -> list[str]:
     """The texts of all ranks in rank order (every rank calls it)."""
     encoded = np.frombuffer(own.encode(), np.uint8)
     lengths = numbers_of_all(communicator, [encoded.size])[:, 0].tolist()
-    run_on_all = np.empty(sum(lengths), np.uint8)
-    communicator.Allgatherv(encoded, [run_on_all, lengths])
+    joined = np.empty(sum(lengths), np.uint8)
+    communicator.Allgatherv(encoded, [joined, lengths])
     ends = np.cumsum(lengths)
-    return [bytes(run_on_all[end - length : end]).decode() for end, length in zip(ends, lengths)]
+    return [bytes(joined[end - length : end]).decode() for end, length in zip(ends, lengths)]

@@ -7,6 +7,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hvd_ae.errors import Refused
 
+# Settings that have another name now.
+RENAMED = {"slots": "optimizer_state", "ways": "averaging", "proof_every": "check_every"}
+
 
 def setting(default, help: str, *, at_least: float | None = None, above: float | None = None, at_most: float | None = None,
             example: object = None, same_on_resume: bool = False, positional: bool = False, of: Iterable[str] = (),
@@ -58,6 +61,11 @@ def _check_value(name: str, value: Any, choices: tuple, bounds) -> None:
         raise Refused(f"{name}={value} must be at most {bounds['at_most']}: try {bounds['example']}")
     if isinstance(value, float) and math.isinf(value):
         raise Refused(f"{name}={value} must be finite: give a number, or leave it out")
+
+
+def flag_of(name: str) -> str:
+    """A setting's name on the command line."""
+    return "--" + name.replace("_", "-")
 
 
 def choices_of(hint) -> tuple:

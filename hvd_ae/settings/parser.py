@@ -6,23 +6,23 @@ import difflib
 from typing import get_type_hints
 
 from hvd_ae.errors import Refused
-from hvd_ae.settings.fields import base_type, choices_of
+from hvd_ae.settings.fields import RENAMED, base_type, check_bounds, choices_of, flag_of
 from hvd_ae.settings.toml import flags_from_toml
 
-# Flags that have another name now.
-_RENAMED = {"--slots": "--optimizer-state", "--ways": "--averaging", "--proof-every": "--check-every"}
 
+def parse(program: str, settings_class: type, arguments: list[str]):
+    """The settings that a command's arguments say; those of `--config FILE` count where no flag says otherwise.
 
-def parse(command: str, settings_class: type, arguments: list[str]):
-    """The settings that the arguments of `hvd-ae COMMAND` say; those of `--config FILE` count where no flag says otherwise.
+    Args:
+        program: how the command is called, such as "hvd-ae train".
 
     Raises:
-        Refused: in one sentence, an unknown or unreadable flag.
+        Refused: in one sentence, an unknown or unreadable flag, or a value out of bounds.
         SystemExit: after --help.
     """
     arguments = [_with_hyphens(argument) for argument in arguments]
-    parser = _make_parser(command, settings_class)
-    config = _ConfigParser().parse_known_args(arguments)[0].config
+    parser = _make_parser(program, settings_class)
+    config = _ConfigParser(program).parse_known_args(arguments)[0].config
     if config is not None:
         arguments = [*flags_from_toml(config, settings_class), *arguments]
     namespace, unknown = parser.parse_known_args(arguments)
@@ -30,7 +30,9 @@ def parse(command: str, settings_class: type, arguments: list[str]):
         raise Refused(_about_unknown(unknown[0], parser))
     hints = get_type_hints(settings_class)
     given = {name: _read(name, value, hints[name]) for name, value in vars(namespace).items() if name != "config"}
-    return settings_class(**given)
+    settings = settings_class(**given)
+    check_bounds(settings)
+    return settings
 
 
 def _with_hyphens(argument: str) -> str:
@@ -50,15 +52,15 @@ class _Parser(argparse.ArgumentParser):
 class _ConfigParser(_Parser):
     """Knows --config alone, since what the file says comes before the flags."""
 
-    def __init__(self):
-        super().__init__(prog="hvd-ae", add_help=False, allow_abbrev=False)
+    def __init__(self, program: str):
+        super().__init__(prog=program, add_help=False, allow_abbrev=False)
         self.add_argument("--config")
 
 
-def _make_parser(command: str, settings_class: type) -> _Parser:
-    positional = "".join(f" {field.name.upper()}" for field in dataclasses.fields(settings_class) if field.metadata["positional"])
-    parser = _Parser(prog=f"hvd-ae {command}", usage=f"hvd-ae {command}{positional} [OPTIONS]",
-                     description=settings_class.__doc__, allow_abbrev=False,
+def _make_parser(program: str, settings_class: type) -> _Parser:
+    positional = [f" {field.name.upper()}" for field in dataclasses.fields(settings_class) if field.metadata["positional"]]
+    parser = _Parser(prog=program, usage=f"{program}{''.join(positional)} [OPTIONS]", description=settings_class.__doc__,
+                     allow_abbrev=False,
                      formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100))
     hints, groups = get_type_hints(settings_class), {}
     for field in dataclasses.fields(settings_class):
@@ -67,7 +69,7 @@ def _make_parser(command: str, settings_class: type) -> _Parser:
             groups[title] = parser.add_argument_group(*_title_and_text(title))
         _add(groups[title], field, hints[field.name])
     parser.add_argument("--config", metavar="FILE",
-                        help="A TOML file of settings, such as a run's config.toml; flags override it.")
+                        help="A TOML file that holds these settings, a line each: name = value; flags override it.")
     return parser
 
 
@@ -83,7 +85,7 @@ def _title_and_text(docstring: str) -> tuple[str, str | None]:
 
 
 def _add(group, field: dataclasses.Field, hint) -> None:
-    kind, flag = base_type(hint), "--" + field.name.replace("_", "-")
+    kind, flag = base_type(hint), flag_of(field.name)
     is_needed = field.default is None and type(None) not in getattr(hint, "__args__", ())
     text = _help_of(field, kind, is_needed).replace("%", "%%")
     if field.metadata["positional"]:
@@ -114,13 +116,14 @@ def _read(name: str, value, hint):
         return kind(value)
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
-        raise Refused(f"{name}={value!r} is not {wanted}: write for instance --{name.replace('_', '-')} 2") from None
+        raise Refused(f"{name}={value!r} is not {wanted}: write for instance {flag_of(name)} 2") from None
 
 
 def _about_unknown(argument: str, parser: argparse.ArgumentParser) -> str:
     flag = argument.partition("=")[0]
     known = [option for action in parser._actions for option in action.option_strings]
-    if _RENAMED.get(flag) in known:
-        return f"{flag} is called {_RENAMED[flag]} now: use that"
+    name = RENAMED.get(flag.removeprefix("--").replace("-", "_"))
+    if name and flag_of(name) in known:
+        return f"{flag} is called {flag_of(name)} now: use that"
     close = difflib.get_close_matches(flag, known, n=1)
     return f"{flag!r} is no flag of {parser.prog}: " + (f"did you mean {close[0]}?" if close else f"see {parser.prog} --help")

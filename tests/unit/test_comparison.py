@@ -1,4 +1,4 @@
-"""A comparison's table and Pareto front, from rows made by hand."""
+"""A comparison's table and Pareto front, from records made by hand."""
 
 import re
 
@@ -6,11 +6,11 @@ from hvd_ae.commands.compare.table import pareto_front, table
 
 
 def test_a_table_shows_medians_and_the_spread_over_seeds():
-    common = {"way": "gradient", "sync_every": None, "failed": None, "best_val_mse": 0.1, "seconds": 2.0,
+    common = {"strategy": "gradient", "sync_every": None, "failed": None, "best_val_mse": 0.1, "seconds": 2.0,
               "samples_per_second": 100.0, "bytes_sent_per_rank": 3e6, "communication_share": 0.25, "drift": None,
               "staleness": None}
-    rows = [{**common, "val_mse": value} for value in (0.1, 0.3, 0.2)]
-    lines = table([*rows, {"way": "adasum", "sync_every": None, "failed": "no"}]).splitlines()
+    records = [{**common, "val_mse": value} for value in (0.1, 0.3, 0.2)]
+    lines = table([*records, {"strategy": "adasum", "sync_every": None, "failed": "no"}]).splitlines()
     assert re.match(r"\| `gradient` \|  \| 0.20000 ± 0.10000 \| .*\| 3.0 \| 25.0% \|", lines[2])
     assert "failed: no" in lines[3]
 

@@ -38,7 +38,7 @@ def test_the_oracle_agrees_with_finite_differences():
 
 @pytest.mark.parametrize("name, tolerance", [("shallow", 1e-5), ("stacked", 1e-5), ("deep", 1e-5)])
 def test_training_agrees_with_the_oracle_step_by_step(name, tolerance):
-    images = load("digits", World(), 0.1).train.rows(np.arange(1500)).reshape(50, 30, 8, 8)
+    images = load("digits", World()).train.seen(np.arange(1500)).reshape(50, 30, 8, 8)
     model = build_model(name, (8, 8), "sigmoid", seed=5)
     replica = Replica(FlatModel(model, LOSSES["mse"]), make_optimizer("sgd", 0.5), rank=0)
     settings = TrainSettings(averaging="gradient").resolved()

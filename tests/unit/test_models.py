@@ -8,8 +8,9 @@ import tensorflow as tf
 from hvd_ae.errors import Refused
 from hvd_ae.models.build import build_model, find_encoder
 from hvd_ae.models.flat import FlatModel, Layout
-from hvd_ae.models.optimizers import OPTIMIZERS, WarmUp, learning_rate_rule, make_optimizer, scaled_rate
+from hvd_ae.models.optimizers import OPTIMIZERS, make_optimizer
 from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.models.schedules import Shifted, falling, make_schedule, scaled_rate
 from hvd_ae.tasks.losses import LOSSES
 from tests.parallel.on_ranks.models import normalised
 
@@ -131,11 +132,11 @@ def test_the_divisor_divides_the_gradient_but_not_the_sum_of_losses():
     assert float(one.loss_sum) == float(six.loss_sum)
 
 
-def a_batch(rows, global_batch_sizes=6):
-    return Batch(INPUTS[:rows], INPUTS[:rows], tf.constant(rows), tf.constant(global_batch_sizes))
+def a_batch(samples, global_batch=6):
+    return Batch(INPUTS[:samples], INPUTS[:samples], tf.constant(samples), tf.constant(global_batch))
 
 
-def test_a_rank_without_rows_gives_zeros_and_leaves_its_statistics_and_seeds_alone():
+def test_a_rank_without_samples_gives_zeros_and_leaves_its_statistics_and_seeds_alone():
     replica = Replica(FlatModel(normalised((4, 5)), LOSSES["mse"]), make_optimizer("adam", 0.1), rank=1)
     before = {name: vector.numpy() for name, vector in replica.vectors.items()}
     gradient, loss_sum = replica.gradient(a_batch(0), divisor=tf.constant(6))
@@ -161,7 +162,7 @@ def test_ranks_have_seeds_of_their_own_where_the_models_seed_is_the_same():
 def test_an_optimizer_of_a_part_updates_that_part_only():
     flat = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"])
     replica = Replica(flat, make_optimizer("momentum", 0.5), rank=0, part=(10, 4))
-    assert [slot.shape for slot in replica.optimizer_state] == [(4,)]
+    assert [state.shape for state in replica.optimizer_state] == [(4,)]
     before = replica.trained.value.numpy()
     np.testing.assert_array_equal(before, replica.vector.numpy()[10:14])
     replica.update(tf.constant([1.0, 2.0, 3.0, 4.0]))
@@ -169,14 +170,14 @@ def test_an_optimizer_of_a_part_updates_that_part_only():
 
 
 def test_parts_of_a_batch_add_up_to_the_whole_with_the_penalty_of_a_layer():
-    """With the rows of all as divisor, as ranks use it; dropout apart, whose masks differ."""
+    """With the samples of all as divisor, as ranks use it; dropout apart, whose masks differ."""
     penalised = keras.layers.Dense(20, kernel_regularizer=keras.regularizers.L2(0.1))
     model = keras.Sequential([keras.Input((4, 5)), keras.layers.Flatten(), penalised, keras.layers.Reshape((4, 5))])
     flat = FlatModel(model, LOSSES["mse"])
     parameters, buffers, _ = flat.read()
 
-    def part(rows):
-        inputs = INPUTS[rows]
+    def part(samples):
+        inputs = INPUTS[samples]
         return flat.evaluate(tf.constant(parameters), tf.constant(buffers), [], inputs, inputs, tf.constant(6)).gradient[0]
 
     np.testing.assert_allclose(part(slice(0, 2)) + part(slice(2, 6)), part(slice(0, 6)), atol=1e-6)
@@ -242,26 +243,50 @@ def test_optimizers_have_the_names_that_keras_gives_them(name):
     assert type(make_optimizer(name, 0.1)) is type(keras.optimizers.get(name))
 
 
-def test_warm_up_leads_from_the_rate_of_one_rank_to_the_scaled_one():
-    assert learning_rate_rule(0.1, "linear", 4, warmup_steps=0) == pytest.approx(0.4)
-    rule = learning_rate_rule(0.1, "linear", 4, warmup_steps=3)
-    optimizer = make_optimizer("sgd", rule)
+def rates(schedule, updates: int) -> list[float]:
+    """By how much each update of plain SGD moves along a gradient of 1."""
+    optimizer = make_optimizer("sgd", schedule)
     vector = keras.Variable(np.zeros(1, np.float32))
     optimizer.build([vector])
     moved = []
-    for _ in range(5):  # a gradient of 1: each step moves by the learning rate
+    for _ in range(updates):
         before = float(vector.value[0])
         optimizer.apply([tf.ones(1)], [vector])
         moved.append(before - float(vector.value[0]))
-    assert moved == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4], rel=1e-5)
+    return moved
+
+
+@pytest.mark.parametrize("scaling, updates, expected", [
+    ("linear", 3, [0.1, 0.2, 0.3, 0.4, 0.4]),  # from the rate of one rank to that of four
+    ("sqrt", 2, [0.1, 0.15, 0.2, 0.2, 0.2]),
+    ("none", 4, [0.0, 0.025, 0.05, 0.075, 0.1]),  # from nothing, where nothing is scaled
+])
+def test_a_warm_up_leads_to_the_scaled_rate(scaling, updates, expected):
+    schedule = make_schedule(0.1, scaling, ranks=4, warmup_epochs=updates / 8, updates_per_epoch=8)
+    assert rates(schedule, 5) == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_a_warm_up_the_rate_is_a_number():
+    assert make_schedule(0.1, "linear", 4, warmup_epochs=0.0, updates_per_epoch=8) == pytest.approx(0.4)
+    assert make_schedule(0.1, "none", 4, warmup_epochs=0.01, updates_per_epoch=8) == 0.1  # of less than half an update
+
+
+def test_a_shifted_schedule_goes_on_as_if_so_many_updates_had_been_made():
+    schedule = make_schedule(0.1, "linear", ranks=4, warmup_epochs=1.0, updates_per_epoch=3)
+    assert isinstance(schedule, Shifted)
+    schedule.shift.assign(2)
+    assert rates(schedule, 3) == pytest.approx([0.3, 0.4, 0.4], rel=1e-5)
+
+
+def test_a_falling_rate_falls_from_epoch_to_epoch_to_nothing_after_the_last():
+    assert rates(falling(0.8, epochs=4, updates_per_epoch=2), 8) == pytest.approx([0.8, 0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2],
+                                                                                rel=1e-5)
 
 
 def test_learning_rates():
     assert scaled_rate(0.1, "linear", 4) == pytest.approx(0.4)
     assert scaled_rate(0.1, "sqrt", 4) == pytest.approx(0.2)
     assert scaled_rate(0.1, "none", 4) == 0.1
-    warm_up = WarmUp(0.1, 0.4, steps=10)
-    assert [float(warm_up(step)) for step in (0, 5, 10, 99)] == pytest.approx([0.1, 0.25, 0.4, 0.4])
 
 
 @pytest.mark.parametrize("name, widths", [("shallow", [784, 32, 784]), ("stacked", [784, 392, 196, 392, 784]),

@@ -1,4 +1,4 @@
-"""The model of a plan against formulas by hand, and the command without TensorFlow."""
+"""The model of a plan against formulas by hand, and the command without MPI."""
 
 import json
 import math
@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
+from hvd_ae.averaging.cost import Job, Link, all_reduce, slowest
 from hvd_ae.commands.plan.achieved import achieved, finished
 from hvd_ae.commands.plan.advice import smallest_period
-from hvd_ae.commands.plan.model import STRATEGIES, Job, Link, all_reduce, fit, predict, slowest
+from hvd_ae.commands.plan.model import fit, has_period, predict, predicted
 from hvd_ae.commands.plan.plan import make_job, plan
 from hvd_ae.errors import Refused
 from hvd_ae.settings.commands import PlanSettings
@@ -71,8 +72,17 @@ def test_of_an_overlapped_average_only_what_outlasts_the_period_is_seen():
     assert predict(JOB, "overlapped", 4, 4).seconds_per_step == pytest.approx(0.010)
 
 
+def test_every_strategy_that_is_predicted_says_what_it_costs_and_the_others_that_they_are_not():
+    """Which of them have a period is what their settings say."""
+    assert predicted() == ["gradient", "sharded", "adasum", "parameter", "overlapped", "hierarchical", "one-shot", "elastic",
+                           "gossip", "sequential", "none"]
+    assert [name for name in predicted() if has_period(name)] == ["parameter", "overlapped", "hierarchical", "elastic",
+                                                                  "sequential"]
+    assert predict(JOB, "gradient", 16, 4).every is None and predict(JOB, "parameter", 16, 4).every == 16
+
+
 def test_one_rank_alone_loses_nothing_and_sequential_ranks_take_turns():
-    for strategy in STRATEGIES:
+    for strategy in predicted():
         assert predict(JOB, strategy, 16, 1).efficiency == 1.0
     assert predict(Job(**{**vars(JOB), "size": 0, "inside": Link(0, 0), "between": Link(0, 0)}), "sequential", 16,
                    4).efficiency == pytest.approx(1 / 4)
@@ -104,10 +114,10 @@ def test_a_given_link_stands_for_the_one_between_nodes():
     assert make_job(MEASURED, PlanSettings()).between == LINK
 
 
-def test_a_plan_from_a_file_needs_no_tensorflow(tmp_path):
+def test_a_plan_from_a_file_needs_no_mpi(tmp_path):
     (tmp_path / "m.json").write_text(json.dumps(MEASURED))
     code = ("import sys; from hvd_ae.cli import main; status = main(sys.argv[1:]); "
-            "sys.exit(status or bool({'tensorflow', 'keras', 'mpi4py', 'horovod'} & sys.modules.keys()))")
+            "sys.exit(status or bool({'mpi4py', 'horovod'} & sys.modules.keys()))")
     ended = subprocess.run([sys.executable, "-c", code, "plan", "--measured", str(tmp_path / "m.json"), "--output",
                             str(tmp_path / "plan"), "--ranks", "1,64"],
                            capture_output=True, text=True, timeout=60, check=False)
@@ -120,7 +130,7 @@ def test_a_plan_from_a_file_needs_no_tensorflow(tmp_path):
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({"measured": "no-such-file"}, "no-such-file' cannot be read"),
-    ({"ways": "gradient,server"}, "ways='server' is not predicted"),
+    ({"averaging": "gradient,server"}, "averaging='server' is not predicted"),
     ({"ranks": "1,x"}, "ranks='1,x' must be whole numbers"),
     ({"link_latency": 1e-6}, "belong together"),
     ({"run": "no-such-run"}, "holds no summary.json that can be read"),

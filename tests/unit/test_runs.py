@@ -12,19 +12,20 @@ from hvd_ae.api import train
 from hvd_ae.collectives.communicator import Traffic
 from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs import folder as run_folder
-from hvd_ae.runs.console import ProgressDisplay
+from hvd_ae.runs.console import Console
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json, default_name, make_default_folder
-from hvd_ae.runs.outcome import draw_pictures, summarise
-from hvd_ae.runs.plots import plot_latent
+from hvd_ae.runs.outcome import draw_pictures, summarize
+from hvd_ae.runs.plots import picture_shape, plot_latent
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
+from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.report import EpochReport
 
 SETTINGS = TrainSettings().resolved()
 REPORT = EpochReport(epoch=1, step=8, samples=58, train_loss=0.5, val_loss=0.25, val_mse=0.25, learning_rate=0.1, seconds=3.0,
                      timed_seconds=0.0, timed_samples=0, communication_seconds=0.5, bytes_sent_per_rank=7, drift=None,
-                     in_sync=True, measurements={"staleness_mean": 1.5})
+                     in_sync=True, of_strategy={"staleness_mean": 1.5})
 
 
 def strict(text):
@@ -105,15 +106,14 @@ def test_what_is_not_finite_becomes_null():
                                       "in_sync": True, "drift": None}
 
 
-def test_an_epochs_row_holds_the_ways_own_measurements_beside_the_others():
-    row = REPORT.row()
-    assert row["staleness_mean"] == 1.5 and "measurements" not in row
-    assert row["samples_per_second"] is None  # nothing was timed, which is not the same as no speed
+def test_an_epochs_record_holds_what_the_strategy_says_beside_the_rest():
+    record = REPORT.record()
+    assert record["staleness_mean"] == 1.5 and "of_strategy" not in record
+    assert record["samples_per_second"] is None  # nothing was timed, which is not the same as no speed
 
 
 def test_a_summary_holds_null_where_nothing_was_measured():
-    position = SimpleNamespace(epoch=0, step=0, samples=0)
-    empty = summarise(SETTINGS, World(0, 3), 10, [], 2**62 + 1, position)
+    empty = summarize(SETTINGS, World(0, 3), 10, [], 2**62 + 1, Cursor())
     for name in ("train_loss", "val_loss", "val_mse", "seconds", "samples_per_second", "communication_seconds",
                  "bytes_sent_per_rank", "in_sync"):
         assert empty[name] is None
@@ -121,9 +121,9 @@ def test_a_summary_holds_null_where_nothing_was_measured():
 
 
 def test_a_summary_adds_up_epochs_and_ends_with_the_last():
-    rows = [{**REPORT.row(), "timed_seconds": 2.0, "timed_samples": 30},
-            {**REPORT.row(), "val_mse": 0.125, "timed_seconds": 1.0, "timed_samples": 60, "in_sync": None}]
-    summary = summarise(SETTINGS, World(), 10, rows, 5, SimpleNamespace(epoch=2, step=16, samples=116))
+    records = [{**REPORT.record(), "timed_seconds": 2.0, "timed_samples": 30},
+               {**REPORT.record(), "val_mse": 0.125, "timed_seconds": 1.0, "timed_samples": 60, "in_sync": None}]
+    summary = summarize(SETTINGS, World(), 10, records, 5, Cursor(epoch=2, step=16, samples=116))
     assert (summary["seconds"], summary["communication_seconds"], summary["bytes_sent_per_rank"]) == (6.0, 1.0, 14)
     assert summary["samples_per_second"] == 30.0  # 90 samples in 3 seconds, not the mean of 15 and 60
     assert summary["val_mse"] == 0.125 and summary["in_sync"] is None
@@ -140,14 +140,23 @@ def test_a_run_without_a_folder_gets_one_named_by_what_it_is(data, model, name, 
     assert default_name(TrainSettings(data=data, model=model)) == f"runs/20260102-030405-{name}"
 
 
-def test_a_line_an_epoch_where_there_is_no_terminal(capsys):
-    display = ProgressDisplay(5)
-    display.show_epoch({**REPORT.row(), "samples_per_second": 12345.6, "drift": 0.0123})
-    display.show_epoch({**REPORT.row(), "in_sync": None})
-    assert capsys.readouterr().out.splitlines() == [
-        "epoch 1/5  train_loss 0.50000  val_mse 0.25000  12,346 samples/s  drift 0.0123  in sync",
-        "epoch 1/5  train_loss 0.50000  val_mse 0.25000  speed not measured",
-    ]
+def session(rank=0, epochs=5):
+    """What a callback that shows progress looks at."""
+    return SimpleNamespace(comm=SimpleNamespace(world=World(rank, 2)), settings=TrainSettings(epochs=epochs), cursor=Cursor(),
+                           steps_per_epoch=4)
+
+
+def test_the_root_says_a_line_an_epoch_and_shows_no_bar_where_there_is_no_terminal(capsys):
+    display = Console()
+    display.on_steps(session())
+    assert display.on_epoch(session(), {**REPORT.record(), "samples_per_second": 12345.6, "drift": 0.0123}) is None
+    display.on_epoch(session(), {**REPORT.record(), "in_sync": None})
+    display.on_epoch(session(), {**REPORT.record(), "val_mse": None, "in_sync": None})  # a task without reconstructions
+    display.on_epoch(session(rank=1), REPORT.record())
+    assert capsys.readouterr() == (
+        "epoch 1/5  train_loss 0.50000  val_mse 0.25000  12,346 samples/s  drift 0.0123  in sync\n"
+        "epoch 1/5  train_loss 0.50000  val_mse 0.25000  speed not measured\n"
+        "epoch 1/5  train_loss 0.50000  speed not measured\n", "")
 
 
 def test_traffic_of_an_epoch_is_a_difference():
@@ -179,10 +188,18 @@ def test_a_run_that_diverges_ends_in_good_order_and_says_so(tmp_path):
     assert not (result.run_dir / "latent.png").exists()  # no components of what is not finite
 
 
+@pytest.mark.parametrize(("shape", "picture"), [
+    ((784,), (28, 28)), ((8, 8), (8, 8)), ((32, 32, 3), (32, 32, 3)), ((28, 28, 1), (28, 28, 1)),
+    ((10,), None), ((1,), None), ((4, 4, 2), None), ((2, 2, 2, 2), None),
+])
+def test_which_samples_are_pictures(shape, picture):
+    assert picture_shape(shape) == picture
+
+
 def test_samples_that_are_no_pictures_are_drawn_as_lines(tmp_path):
     from hvd_ae.data.load import load
 
-    source = load("synthetic:40x7", World(), 0.1)
+    source = load("synthetic:40x7", World())
     draw_pictures(lambda values, training: values, None, source, [], "mse", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["reconstructions.png"]
 
@@ -197,26 +214,26 @@ def test_codes_without_labels_are_drawn_without_a_word(tmp_path):
         plot_latent(codes, np.arange(30) % 3, tmp_path / "few.png")
 
 
-def test_rows_that_were_damaged_are_missed_aloud_and_cost_no_others(tmp_path):
-    """A resumed run used to drop all rows after the first that could not be read, or to end in a traceback."""
+def test_records_that_were_damaged_are_missed_aloud_and_cost_no_others(tmp_path):
+    """A resumed run used to drop all records after the first that could not be read, or to end in a traceback."""
     folder = RunFolder(tmp_path)
     lines = [json.dumps({"epoch": epoch, "step": 10 * epoch, "val_mse": 1 / epoch}).encode() for epoch in range(1, 8)]
     damaged = [lines[0], b"\xff" + lines[1][1:], lines[2], lines[3].replace(b"step", b"stfp"), b"", b"[1, 2]", *lines[5:],
                b'{"ep']
     folder.metrics.write_bytes(b"\n".join(damaged))
-    assert [row["epoch"] for row in folder.read_metrics()] == [1, 3, 6, 7]
+    assert [record["epoch"] for record in folder.read_metrics()] == [1, 3, 6, 7]
     said = folder.begin(SETTINGS, step=60, epochs=6)
     assert said == (f"{folder.metrics} lacks 3 of 6 epochs (2, 4, 5): damaged or removed, the run goes on without them; as it "
                     f"was it is kept as {tmp_path}/metrics-damaged.jsonl")
-    assert [row["epoch"] for row in folder.read_metrics()] == [1, 3, 6]
+    assert [record["epoch"] for record in folder.read_metrics()] == [1, 3, 6]
     assert (tmp_path / "metrics-damaged.jsonl").read_bytes() == b"\n".join(damaged)
 
 
-def test_a_row_that_a_crash_cut_short_is_no_damage(tmp_path):
+def test_a_record_that_a_crash_cut_short_is_no_damage(tmp_path):
     folder = RunFolder(tmp_path)
     folder.metrics.write_text('{"epoch": 1, "step": 10}\n{"epoch": 2, "st')
     assert folder.begin(SETTINGS, step=10, epochs=1) is None
-    assert [row["epoch"] for row in folder.read_metrics()] == [1]
+    assert [record["epoch"] for record in folder.read_metrics()] == [1]
     folder.metrics.unlink()
     assert folder.begin(SETTINGS, step=10, epochs=1) == (f"{folder.metrics} lacks 1 of 1 epochs (1): damaged or removed, the "
                                                          "run goes on without them")

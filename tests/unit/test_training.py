@@ -33,7 +33,7 @@ def test_calls_are_short_where_samples_are_large():
 
 
 def test_calls_keep_their_promises_for_any_numbers():
-    """Five hundred drawn by chance; proofs fall on multiples of a period, which ways make their `at_once` divide."""
+    """Five hundred drawn by chance; checks fall on multiples of a period, which strategies make their `at_once` divide."""
     random = np.random.default_rng(0)
     for _ in range(500):
         at_once = int(random.integers(1, 20))
@@ -47,11 +47,11 @@ def test_calls_keep_their_promises_for_any_numbers():
 
 
 def super_batch(*global_batch_sizes):
-    return SuperBatch(np.zeros((1, 1)), np.array(global_batch_sizes) // 2, np.array(global_batch_sizes))
+    return SuperBatch({"samples": np.zeros((1, 1))}, np.array(global_batch_sizes) // 2, np.array(global_batch_sizes))
 
 
 def test_the_call_in_which_the_graph_is_traced_is_not_timed(monkeypatch):
-    """The clock moves on while a chunk is trained on: 10 seconds for the first, 1 for each of the others."""
+    """The clock moves on while a super-batch is trained on: 10 seconds for the first, 1 for each of the others."""
     now = [0.0]
     monkeypatch.setattr("hvd_ae.training.execution.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
@@ -67,10 +67,10 @@ def test_the_call_in_which_the_graph_is_traced_is_not_timed(monkeypatch):
     assert run(Clock(warm=True), at_end=5.0) == (17.0, 17.0, 35)
 
 
-def test_a_position_moves_on_by_chunks_and_epochs():
-    position = Cursor(epoch=1, step=10, samples=100).advanced(super_batch(8, 8), 0.5).advanced(super_batch(3), 0.25)
-    assert position == Cursor(epoch=1, step_in_epoch=3, step=13, samples=119, loss_sum=0.75, epoch_samples=19)
-    assert position.next_epoch() == Cursor(epoch=2, step=13, samples=119)
+def test_a_cursor_moves_on_by_super_batches_and_epochs():
+    cursor = Cursor(epoch=1, step=10, samples=100).advanced(super_batch(8, 8), 0.5).advanced(super_batch(3), 0.25)
+    assert cursor == Cursor(epoch=1, step_in_epoch=3, step=13, samples=119, loss_sum=0.75, epoch_samples=19)
+    assert cursor.next_epoch() == Cursor(epoch=2, step=13, samples=119)
 
 
 def test_a_vector_that_would_have_to_be_unpickled_is_refused_even_with_its_right_checksum(tmp_path):
@@ -137,8 +137,8 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
         folder.append_metrics({"epoch": epoch, "step": 10 * epoch})
     with open(folder.metrics, "a") as file:
         file.write('{"epoch": 4, "st')
-    assert [row["epoch"] for row in folder.read_metrics()] == [1, 2, 3]
-    folder.begin(TrainSettings().resolved(), step=20, rows=[{"epoch": 2, "step": 20}])
-    assert [row["step"] for row in folder.read_metrics()] == [10, 20]
-    folder.begin(TrainSettings().resolved(), step=40, rows=[{"epoch": 4, "step": 40}])  # which a checkpoint has kept
-    assert [row["step"] for row in folder.read_metrics()] == [10, 20, 40]
+    assert [record["epoch"] for record in folder.read_metrics()] == [1, 2, 3]
+    folder.begin(TrainSettings().resolved(), step=20, records=[{"epoch": 2, "step": 20}])
+    assert [record["step"] for record in folder.read_metrics()] == [10, 20]
+    folder.begin(TrainSettings().resolved(), step=40, records=[{"epoch": 4, "step": 40}])  # which a checkpoint has kept
+    assert [record["step"] for record in folder.read_metrics()] == [10, 20, 40]

@@ -1,4 +1,4 @@
-"""Models of the user's own: every way in which Keras lets them be written trains, or is refused in a sentence."""
+"""Models of the user's own: every form in which Keras lets them be written trains, or is refused in a sentence."""
 
 import sys
 

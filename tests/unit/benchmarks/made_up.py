@@ -46,8 +46,9 @@ def allreduce(size: int, **seconds: float) -> list[dict]:
 
 
 def scaling(strategy: str, **rates: float) -> list[dict]:
-    return [row(rate, kind="weak", strategy=strategy, ranks=ranks, batch_size=128, cores=ranks, threads=1, communication_share=0.1,
-                bytes_sent_per_step=4.6e6, peak_bytes=1e9) for ranks, rate in enumerate(rates.values(), start=1)]
+    return [row(rate, kind="weak", strategy=strategy, ranks=ranks, batch_size=128, cores=ranks, threads=1,
+                communication_share=0.1, bytes_sent_per_step=4.6e6, peak_bytes=1e9)
+            for ranks, rate in enumerate(rates.values(), start=1)]
 
 
 def network(link: str | None, strategy: str, rate: float | None, val_mse: float | None = None) -> dict:
@@ -67,8 +68,8 @@ def startup(**seconds: float) -> list[dict]:
 
 def p1b1(strategy: str, engine: str, vectors: float | None) -> dict:
     peak = None if vectors is None else 5e8 + vectors * 978e6
-    return {**ABOUT, "way": strategy, "engine": engine, "ranks": 2, "vector_bytes": 978_000_000, "little": 5e8, "peak": peak,
-            "vectors": vectors, "seconds_per_step": 2.0, "reason": None if vectors else "too little memory"}
+    return {**ABOUT, "strategy": strategy, "engine": engine, "ranks": 2, "vector_bytes": 978_000_000, "little": 5e8,
+            "peak": peak, "vectors": vectors, "seconds_per_step": 2.0, "reason": None if vectors else "too little memory"}
 
 
 def plan(place: str, strategy: str, rate: float | None, predicted: float | None, from_elsewhere: float | None = None) -> dict:

@@ -105,7 +105,7 @@ def test_the_floor_is_the_sum_of_its_parts():
     assert floor_of_step(made_up.step(passes=0.005)) == {}
 
 
-def test_a_way_is_flags_and_trains_whole_periods():
+def test_a_strategy_is_flags_and_trains_whole_periods():
     assert strategies.flags("parameter H=64") == ["--averaging", "parameter", "--sync-every", "64"]
     assert strategies.flags("gradient:bf16") == ["--averaging", "gradient", "--compression", "bf16"]
     assert strategies.flags("gradient K=4") == ["--averaging", "gradient", "--buckets", "4"]
@@ -141,6 +141,8 @@ def test_rows_keep_what_is_needed_to_read_them(tmp_path):
     assert 0 <= first["others_share"] <= 1 and first["load_before"] >= 0
     assert first["cores"] == len(os.sched_getaffinity(0)) and first["cpu"] and first["versions"]["numpy"]
     assert rows.read("peers", tmp_path) == []
+    rows.append("plan", [{"way": "gradient"}, {"strategy": "sharded"}], {}, tmp_path)
+    assert [row["strategy"] for row in rows.read("plan", tmp_path)] == ["gradient", "sharded"]  # before 0.2 and since
     with pytest.raises(ValueError, match="JSON"):
         rows.append("startup", [{"median": float("nan")}], {}, tmp_path)
 

@@ -28,6 +28,12 @@ def test_allreduce_on_two_ranks(tmp_path):
     assert len({row["run"] for row in rows}) == 1
 
 
+def test_flags_that_cannot_be_read_are_refused_in_a_sentence():
+    ended = run([sys.executable, "-m", "benchmarks", "plan", "--rond", "3"], cwd=ROOT)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "benchmarks: '--rond' is no flag of python -m benchmarks plan: did you mean --rounds?\n"
+
+
 def test_an_unknown_benchmark_is_refused():
     ended = run([sys.executable, "-m", "benchmarks", "speed"], cwd=ROOT)
     assert ended.returncode == 2

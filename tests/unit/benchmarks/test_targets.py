@@ -80,7 +80,7 @@ def test_10_what_is_hidden_of_what_could_be():
 
 
 def test_9_the_slower_start_counts():
-    found = verdicts(9, startup=made_up.startup(help=0.3, alone=2.0, run_on_all=3.5))
+    found = verdicts(9, startup=made_up.startup(help=0.3, alone=2.0, together=3.5))
     assert found == [(0.3, "met"), (3.5, "missed")]
 
 
