@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.data import digits, download, idx, npy, npz, synthetic
-from hvd_ae.data.source import LABELS, SAMPLES, Part, Source, Splits
+from hvd_ae.data.source import SAMPLES, Part, Source, Splits
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
@@ -59,15 +59,19 @@ def files_of(data: str) -> list[Path]:
 
 
 def fingerprint(splits: Splits) -> np.ndarray:
-    """int64 numbers that differ between ranks whose samples differ in extent, type, labels, or the outermost of them."""
-    numbers = []
-    for source in (splits.train, splits.validation):
-        field = source.fields[SAMPLES]
-        shape = (*field.shape, *[0] * 8)[:8]
-        ends = source.read(np.array([0, source.count // 2, source.count - 1]), [SAMPLES])[SAMPLES]
-        labels = source.read_all(LABELS) if LABELS in source.fields else b""
-        numbers += [source.count, *shape, ord(field.dtype.kind), zlib.crc32(ends), zlib.crc32(labels)]
-    return np.array(numbers, np.int64)
+    """Four int64 numbers that differ between ranks whose samples differ in count, fields, labels, or the outermost of them."""
+    parts = (splits.train, splits.validation)
+    return np.array([number for part in parts for number in (part.count, _digest(part))], np.int64)
+
+
+def _digest(source: Source) -> int:
+    """Of what each field is, and of some of its values: of all, where it is one number a sample."""
+    digest, ends = 0, np.array([0, source.count // 2, source.count - 1])
+    for name, field in source.fields.items():
+        declared = f"{name} {field.shape} {field.dtype.str} {field.scale}"
+        values = source.read(ends, [name])[name] if field.shape else source.read_all(name)
+        digest = zlib.crc32(values, zlib.crc32(declared.encode(), digest))
+    return digest
 
 
 def _named(data: str, seed: int) -> Splits | None:

@@ -33,6 +33,7 @@ class EpochReport:
     drift: float | None  # root mean square distance of a rank from the average just before averaging
     in_sync: bool | None
     of_strategy: dict  # what the averaging strategy has to say besides
+    of_task: dict = dataclasses.field(default_factory=dict)  # the task's other metrics of the validation samples, by name
 
     @property
     def samples_per_second(self) -> float | None:
@@ -42,8 +43,8 @@ class EpochReport:
     def record(self) -> dict:
         """This report as plain values, for `metrics.jsonl`."""
         record = dataclasses.asdict(self)
-        of_strategy = record.pop("of_strategy")
-        return {**record, "samples_per_second": self.samples_per_second, **of_strategy}
+        of_strategy, of_task = record.pop("of_strategy"), record.pop("of_task")
+        return {**record, "samples_per_second": self.samples_per_second, **of_strategy, **of_task}
 
 
 def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation: dict[str, float],
@@ -60,7 +61,8 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
         step=cursor.step,
         samples=cursor.samples,
         train_loss=float(sums[0]) / cursor.epoch_samples,
-        **{"val_mse": None, **validation},
+        val_loss=validation["val_loss"],
+        val_mse=validation.get("val_mse"),
         learning_rate=session.replica.learning_rate,
         seconds=float(seconds),
         timed_seconds=float(warm_seconds),
@@ -70,4 +72,5 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
         drift=math.sqrt(sums[3] / sums[4]) if sums[4] else None,
         in_sync=in_sync,
         of_strategy=strategy.measurements(),
+        of_task={name: value for name, value in validation.items() if name not in ("val_loss", "val_mse")},
     )

@@ -56,7 +56,7 @@ def test_killed_ranks_cost_no_sample(tmp_path, averaging):
     succeeded(mpirun(2, sys.executable, str(script), str(tmp_path), *arguments, timeout=240 + 10 * KILLS))
     whole, killed = (epochs(tmp_path / name) for name in ("whole", "killed"))
     assert len(whole) == last
-    assert [row["samples"] for row in killed] == [3600 * (epoch + 1) for epoch in range(len(whole))]
+    assert [record["samples"] for record in killed] == [3600 * (epoch + 1) for epoch in range(len(whole))]
     assert killed == whole
     assert checksum(folder) == checksum(tmp_path / "whole")
     print(f"{averaging}: {KILLS} kills, {in_training} of them in training, {in_checkpoint} while a checkpoint was written, "
@@ -70,8 +70,9 @@ def length(folder) -> int:
 
 def epochs(folder) -> list[dict]:
     """What each epoch came to, without what time it took."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: row[name] for name in ("epoch", "step", "samples", "train_loss", "val_loss", "val_mse")} for row in rows]
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    kept = ("epoch", "step", "samples", "train_loss", "val_loss", "val_mse")
+    return [{name: record[name] for name in kept} for record in records]
 
 
 def checksum(folder) -> str:

@@ -13,7 +13,7 @@ from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.checkpointing.save import checkpoints, save
 from hvd_ae.training.cursor import Cursor
-from hvd_ae.training.session import prepare
+from hvd_ae.training.session import Session
 from tests.launch import HVD_AE, mpirun, ranks_of, run, started, status_of, succeeded, wait_until
 
 SETTINGS = {"data": "synthetic:60x4", "model": "shallow", "batch_size": 9, "epochs": 2, "collectives": "single"}  # 6 steps
@@ -27,7 +27,7 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def rows(folder):
+def records(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -52,7 +52,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_from_nothing(t
     for path in checkpoints(tmp_path / "checkpoints"):
         path.rename(path.with_suffix(".partial"))
     assert trained(tmp_path, resume=True).summary["steps"] == 12
-    assert [row["step"] for row in rows(tmp_path)] == [6, 12]
+    assert [record["step"] for record in records(tmp_path)] == [6, 12]
 
 
 def test_an_unusable_checkpoint_is_set_aside_and_costs_no_other(tmp_path, capsys):
@@ -69,16 +69,18 @@ def test_an_unusable_checkpoint_is_set_aside_and_costs_no_other(tmp_path, capsys
 
 
 def test_the_newest_is_that_of_most_steps_and_not_the_last_in_the_alphabet(tmp_path):
-    session = prepare(TrainSettings(**SETTINGS).resolved(), SingleCommunicator())
+    session = Session(TrainSettings(**SETTINGS).resolved(), SingleCommunicator())
     for step in (99_999_900, 100_000_000, 100_000_001):
-        assert save(session, Cursor(step=step), tmp_path, keep=2).exists()
+        session.cursor = Cursor(step=step)
+        assert save(session, tmp_path, keep=2).exists()
     assert [path.name for path in checkpoints(tmp_path)] == ["step-100000001", "step-100000000"]
 
 
 def test_what_was_just_written_is_not_deleted_for_what_has_a_higher_number(tmp_path):
-    session = prepare(TrainSettings(**SETTINGS).resolved(), SingleCommunicator())
+    session = Session(TrainSettings(**SETTINGS).resolved(), SingleCommunicator())
     for step in (30, 20, 10):
-        assert save(session, Cursor(step=step), tmp_path, keep=1).exists()
+        session.cursor = Cursor(step=step)
+        assert save(session, tmp_path, keep=1).exists()
     assert len(checkpoints(tmp_path)) == 3
 
 
@@ -135,8 +137,8 @@ def room():
     signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_row_of_metrics_without_room_ends_the_run_and_costs_no_step(tmp_path, room):
-    """The tenth row or so is the first that does not fit; files of the checkpoint are smaller."""
+def test_a_record_of_metrics_without_room_ends_the_run_and_costs_no_step(tmp_path, room):
+    """The tenth record or so is the first that does not fit; files of the checkpoint are smaller."""
     room(6000)
     with pytest.raises(NotWritten) as failure:
         trained(tmp_path, epochs=100, checkpoint_every=0)
@@ -144,12 +146,12 @@ def test_a_row_of_metrics_without_room_ends_the_run_and_costs_no_step(tmp_path, 
     assert str(failure.value) == (
         f"{tmp_path}/metrics.jsonl cannot be written (File too large): make room, or name another place; what was there "
         f"before is as it was; nothing that was trained is lost: go on from {newest} with --resume")
-    written = len(rows(tmp_path))
+    written = len(records(tmp_path))
     assert int(newest.name[5:]) == 6 * (written + 1)
     room(10**8)
     trained(tmp_path, epochs=written + 3, resume=True)
-    assert [row["epoch"] for row in rows(tmp_path)] == list(range(1, written + 4))
-    assert [row["samples"] for row in rows(tmp_path)] == [54 * (epoch + 1) for epoch in range(written + 3)]
+    assert [record["epoch"] for record in records(tmp_path)] == list(range(1, written + 4))
+    assert [record["samples"] for record in records(tmp_path)] == [54 * (epoch + 1) for epoch in range(written + 3)]
 
 
 def test_a_model_without_room_leaves_the_one_before_and_is_written_when_there_is(tmp_path, room):
@@ -207,7 +209,7 @@ def test_of_two_jobs_on_one_folder_one_writes(tmp_path):
         assert f"run_dir='{folder}' is being written by job 4711, process {ranks[0].pid} on " in refused.stderr
         for rank in ranks:
             rank.suspend()
-        epochs = len(rows(folder)) + 3
+        epochs = len(records(folder)) + 3
         succeeded(run([sys.executable, str(script), str(folder), str(epochs)]))
         after = contents(folder)
         for rank in ranks:
@@ -217,7 +219,7 @@ def test_of_two_jobs_on_one_folder_one_writes(tmp_path):
         assert said.count("hvd-ae: ") == 1 and "Traceback" not in said, said
         assert "has lost its lock while this job gave no sign of life: this one writes nothing more" in said
     assert contents(folder) == after
-    assert [row["epoch"] for row in rows(folder)] == list(range(1, epochs + 1))
+    assert [record["epoch"] for record in records(folder)] == list(range(1, epochs + 1))
 
 
 def test_runs_that_begin_in_the_same_second_all_go_on(tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def signalled(owner, name, call, number, on=1):
     return lambda: setattr(owner, name, original)
 
 PHASES = {
-    "before the first step": (api, "prepare", 1, signal.SIGTERM),
+    "before the first step": (api, "Session", 1, signal.SIGTERM),
     "in an average": (MPICommunicator, "_ordered_sum", 40, signal.SIGUSR1),
     "in a checkpoint": (checkpoint, "write_vectors", 1, signal.SIGUSR2),
     "in evaluation": (Evaluator, "means", 2, signal.SIGTERM),
@@ -44,7 +44,7 @@ PHASES = {
 def train(name, resume=False):
     return hvd_ae.train(hvd_ae.TrainSettings(
         data="synthetic:2000x64", model="shallow", batch_size=8, epochs=4, averaging="parameter", sync_every=7,
-        comm="mpi", run_dir=f"{sys.argv[1]}/{name}", resume=resume), comm).summary
+        collectives="mpi", run_dir=f"{sys.argv[1]}/{name}", resume=resume), comm).summary
 
 whole = train("whole")
 for phase, (owner, name, call, number) in PHASES.items():

@@ -33,17 +33,17 @@ def command(folder: Path, ranks: int, epochs: int = ENDLESS) -> list[str]:
             *(["--collectives", "mpi"] if ranks > 1 else [])]
 
 
-def rows_of(folder: Path) -> dict[int, dict]:
-    """The rows of metrics that can be read, by epoch."""
-    rows = {}
+def records_of(folder: Path) -> dict[int, dict]:
+    """The records of metrics that can be read, by epoch."""
+    records = {}
     path = folder / "metrics.jsonl"
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            row = json.loads(line)
-            rows[int(row["epoch"])] = row
+            record = json.loads(line)
+            records[int(record["epoch"])] = record
         except (ValueError, TypeError, KeyError):
             continue
-    return rows
+    return records
 
 
 def checkpoints_of(folder: Path) -> dict[int, str]:
@@ -65,7 +65,7 @@ class Soaked:
     def __init__(self, place: Path, seeded: random.Random):
         self.folder, self.place, self.seeded = place / "run", place, seeded
         self.number, self.story = 0, []
-        self.harmed = set()  # the epochs whose rows of metrics were damaged
+        self.harmed = set()  # the epochs whose records of metrics were damaged
         self.damaged = set()  # checkpoints as damage has left them: a job may be killed before it says so
         self.counts = dict.fromkeys(("kills", "stops", "damages", "passed over", "refused", "second jobs"), 0)
 
@@ -76,7 +76,7 @@ class Soaked:
 
     def one_round(self) -> None:
         self.number += 1
-        before, rows = self.remember()
+        before, records = self.remember()
         where = self.folder / self.seeded.choice(["checkpoints", "."])
         if self.seeded.random() < 0.7 and any(path.is_file() for path in where.rglob("*")):
             self.tell(damage(self.seeded, where), damages=1)
@@ -84,9 +84,9 @@ class Soaked:
         self.damaged |= now.items() - before.items()
         usable = [step for step, found in now.items() if (step, found) not in self.damaged]
         touched = sorted(now.keys() - set(usable))
-        kept = rows_of(self.folder)
-        self.harmed |= {epoch for epoch, row in rows.items() if kept.get(epoch) != row}
-        kept = {epoch: row for epoch, row in kept.items() if rows.get(epoch) == row}
+        kept = records_of(self.folder)
+        self.harmed |= {epoch for epoch, record in records.items() if kept.get(epoch) != record}
+        kept = {epoch: record for epoch, record in kept.items() if records.get(epoch) == record}
         ranks, log = self.seeded.randint(1, 3), self.place / f"log-{self.number}"
         untouched = digest(self.folder) if self.folder.exists() else ""
         with started(ranks, *command(self.folder, ranks), log=log) as job:
@@ -103,7 +103,7 @@ class Soaked:
         shutil.rmtree(self.place / "copy", ignore_errors=True)
         if (self.folder / "checkpoints").exists():
             shutil.copytree(self.folder / "checkpoints", self.place / "copy")
-        return checkpoints_of(self.folder), rows_of(self.folder)
+        return checkpoints_of(self.folder), records_of(self.folder)
 
     def goes_on(self, job, log: Path) -> bool:
         """Whether a job does, although every checkpoint was touched: not all damage does harm."""
@@ -155,7 +155,7 @@ class Soaked:
         self.tell("a second job was refused", second_jobs=1)
 
     def has_gone_on_rightly(self, said: str, usable: list[int], touched: list[int], kept: dict[int, dict]) -> None:
-        """From the newest checkpoint that is as it was, or from a newer one that damage did no harm; with its rows."""
+        """From the newest checkpoint that is as it was, or from a newer one that damage did no harm; with its records."""
         assert "starting from nothing" not in said or not (usable or touched), said
         if not (found := re.search(r"going on from step (\d+)", said)):
             return  # killed before that
@@ -164,9 +164,9 @@ class Soaked:
         passed_over = [bad for bad in touched if bad > step]
         assert all(re.search(rf"passed over a bad checkpoint: .*step-{bad:08d}", said) for bad in passed_over), said
         self.tell(f"went on from {step}, past {passed_over}", passed_over=len(passed_over))
-        now = rows_of(self.folder)
-        assert {epoch: now.get(epoch) for epoch, row in kept.items() if row["step"] <= step} == {
-            epoch: row for epoch, row in kept.items() if row["step"] <= step}, said
+        now = records_of(self.folder)
+        assert {epoch: now.get(epoch) for epoch, record in kept.items() if record["step"] <= step} == {
+            epoch: record for epoch, record in kept.items() if record["step"] <= step}, said
         lost = [epoch for epoch in range(1, step * GLOBAL_BATCH // SAMPLES + 1) if epoch not in now]
         assert not lost or "metrics.jsonl" in said, (lost, said)
 
@@ -183,13 +183,13 @@ def test_nothing_good_is_lost_and_nothing_wrong_unsaid(tmp_path):
     try:
         for _ in range(ROUNDS):
             soaked.one_round()
-        last = max(rows_of(soaked.folder), default=0) + 5
+        last = max(records_of(soaked.folder), default=0) + 5
         succeeded(mpirun(2, *command(soaked.folder, 2, last), timeout=120 + last))
     except BaseException:
         print("\n".join(soaked.story))
         raise
     succeeded(mpirun(1, *command(tmp_path / "whole", 1, last), timeout=120 + last))
-    whole, found = rows_of(tmp_path / "whole"), rows_of(soaked.folder)
+    whole, found = records_of(tmp_path / "whole"), records_of(soaked.folder)
     assert whole.keys() == set(range(1, last + 1)) and found.keys() >= whole.keys() - soaked.harmed
     for epoch in sorted(found.keys() - soaked.harmed):
         assert found[epoch]["samples"] == whole[epoch]["samples"] == SAMPLES * epoch

@@ -19,7 +19,7 @@ from hvd_ae.training.loop import Loop
 original = Loop._epoch
 
 def loops_on_rank_1(self, clock):
-    while self.cursor.epoch == 2 and self._p.comm.world.rank == 1:
+    while self._session.cursor.epoch == 2 and self._session.comm.world.rank == 1:
         pass
     yield from original(self, clock)
 
@@ -30,9 +30,9 @@ hvd_ae.train(hvd_ae.TrainSettings(data="synthetic:4000x64", model="shallow", epo
 
 
 @pytest.mark.parametrize(("collectives", "averaging", "size"), [("mpi", "server", 3), ("horovod", "parameter", 2)])
-def test_a_stopped_rank(tmp_path, comm, averaging, size):
+def test_a_stopped_rank(tmp_path, collectives, averaging, size):
     """SIGSTOP, as a node that swaps or hangs does it."""
-    command = [HVD_AE, *ENDLESS, "--run-dir", str(tmp_path / "run"), "--collectives", comm, "--averaging", averaging]
+    command = [HVD_AE, *ENDLESS, "--run-dir", str(tmp_path / "run"), "--collectives", collectives, "--averaging", averaging]
     with started(size, *command, log=tmp_path / "log") as job:
         wait_until(lambda: (tmp_path / "run" / "metrics.jsonl").exists(), 90)
         ranks_of(job)[1].send_signal(signal.SIGSTOP)

@@ -2,6 +2,7 @@
 damaged afterwards is not taken for whole."""
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -9,9 +10,10 @@ import sys
 
 import numpy as np
 import pytest
-from hvd_ae.inference import evaluate_run
 
+from hvd_ae.commands.evaluate import evaluate
 from hvd_ae.errors import Refused
+from hvd_ae.settings.commands import EvaluateSettings
 from tests.damage import damage
 from tests.launch import HVD_AE, run, started, succeeded, wait_until
 
@@ -72,7 +74,7 @@ def test_no_spelling_of_an_input_is_written_over(place, tmp_path):
 
 
 def test_a_killed_reconstruct_leaves_what_was_there(place, tmp_path):
-    """Two ranks, one row a step, so that it takes long; the old output is whole, and the next one clears up."""
+    """Two ranks, one sample a pass, so that it takes long; the old output is whole, and the next one clears up."""
     np.save(tmp_path / "many.npy", np.random.default_rng(1).uniform(size=(60_000, 16)).astype(np.float32))
     output = tmp_path / "out.npy"
     command = (HVD_AE, "reconstruct", str(place / "run"), "--data", str(tmp_path / "many.npy"), "--output", str(output))
@@ -97,8 +99,8 @@ def test_a_full_disk_is_one_sentence_for_every_command(place, tmp_path):
         "reconstruct run --data x.npy --output out.npy": "out.npy",
         "probe run --epochs 1": "run/probe.png",
         "plan --measured measured.json --output plan": "plan/plan.png",
-        "verify --ways none": "verify.md",
-        "compare --data x.npy --model shallow --ways none --seeds 1 --steps 5 --run-dir compared": "compared/compare.png",
+        "verify --averaging none": "verify.md",
+        "compare --data x.npy --model shallow --averaging none --seeds 1 --steps 5 --run-dir compared": "compared/compare.png",
         "train --data x.npy --model shallow --epochs 1 --checkpoint-every 0 --run-dir new": "new/model.keras",
     }
     script = tmp_path / "full.py"
@@ -120,10 +122,15 @@ def test_a_full_disk_is_one_sentence_for_every_command(place, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.keras", "config.toml"])
-def test_a_run_that_was_damaged_is_refused_or_gives_the_same_losses(place, tmp_path, monkeypatch, name):
+def test_a_run_that_was_damaged_is_refused_or_gives_the_same_losses(place, tmp_path, monkeypatch, capsys, name):
     """A number in config.toml may become another, which nobody can tell from a choice; nothing else may differ."""
     monkeypatch.chdir(place)  # where the run's data are
-    good, random_, refused = evaluate_run("run", None, 64), random.Random(3), 0
+
+    def losses(run) -> dict:
+        evaluate(EvaluateSettings(str(run), batch_size=64))
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    good, random_, refused = losses("run"), random.Random(3), 0
     for _ in range(30):
         shutil.rmtree(tmp_path / "tried", ignore_errors=True)
         (tmp_path / "tried" / "part").mkdir(parents=True)
@@ -133,7 +140,7 @@ def test_a_run_that_was_damaged_is_refused_or_gives_the_same_losses(place, tmp_p
         for left in (tmp_path / "tried" / "part").iterdir():
             shutil.move(left, tmp_path / "tried" / left.name)
         try:
-            assert evaluate_run(str(tmp_path / "tried"), None, 64) == good or name == "config.toml", done
+            assert losses(tmp_path / "tried") == good or name == "config.toml", done
         except Refused:
             refused += 1
     assert refused > 10

@@ -1,4 +1,4 @@
-"""What is saved and gone on from, in numbers: slots, outer vectors, seeds and rates, on other ranks or with another batch."""
+"""What is saved and gone on from, in numbers: the optimizer's state, seeds and rates, on other ranks or with another batch."""
 
 import os
 import signal
@@ -11,21 +11,21 @@ from hvd_ae.api import train as train_whole
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.errors import OutOfSync, Stopped
 from hvd_ae.runtime.consensus import gather_texts
-from hvd_ae.training import pace, resume
+from hvd_ae.training import execution
+from hvd_ae.training.checkpointing import restore
 from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.checkpointing.save import checkpoints
-from hvd_ae.training.loop import Loop
-from hvd_ae.training.session import prepare, steps_per_epoch
-from tests.parallel.on_ranks.test_laws import NORMALISED, settings, shared_folder, stopped_at
-from tests.parallel.on_ranks.training import alone, parameters
+from hvd_ae.training.session import Session, steps_per_epoch
+from tests.parallel.on_ranks.test_laws import NORMALISED, shared_folder, stopped_at
+from tests.parallel.on_ranks.training import alone, parameters, settings
 
 
 @pytest.fixture(autouse=True)
 def short_calls(monkeypatch):
-    monkeypatch.setattr(pace, "_STEPS_PER_CALL", 1)
+    monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
 
 
-def test_ranks_that_went_apart_since_the_last_proof_are_not_saved(comm, tmp_path_factory, monkeypatch):
+def test_ranks_that_went_apart_since_the_last_check_are_not_saved(comm, tmp_path_factory, monkeypatch):
     """One number of one rank, changed in mid-epoch, and a signal in the same step: status 3, and nothing new is saved."""
     folder, world = shared_folder(comm, tmp_path_factory), comm.world
     if world.size == 1:
@@ -67,14 +67,15 @@ def test_a_warm_up_goes_on_where_it_was_with_another_batch(comm, tmp_path_factor
     if ranks == 1:
         return  # a rate that does not rise
     stopped_at(steps_per_epoch(107, 6, ranks) + 2, folder, comm, WARM_UP)
-    resumed = prepare(settings(**WARM_UP, batch_size=batch_size), comm)
-    reports = [p.report for p in Loop(resumed, restore_newest(resumed, folder).cursor).run() if p.report]
+    with Session(settings(**WARM_UP, batch_size=batch_size), comm) as resumed:
+        restore_newest(resumed, folder)
+        reports = resumed.run()
     assert [report.epoch for report in reports] == [2, 3, 4]
     assert_warm(reports, ranks, steps_per_epoch(107, batch_size, ranks))
 
 
 def fewer_ranks(comm):
-    """The first ranks but one, as an engine of their own, on all of these; None on the last."""
+    """The first ranks but one, as a communicator of their own, on all of these; None on the last."""
     fewer = comm.world.size - 1
     groups = comm.split([list(range(fewer)), [fewer]])
     return groups if comm.world.rank < fewer else None
@@ -86,8 +87,9 @@ def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_pat
     folder, reports = shared_folder(comm, tmp_path_factory), []
     stopped_at(steps_per_epoch(107, 6, comm.world.size) + 2, folder, comm, WARM_UP)
     if some := fewer_ranks(comm):
-        resumed = prepare(settings(**WARM_UP), some)
-        reports = [p.report for p in Loop(resumed, restore_newest(resumed, folder).cursor).run() if p.report]
+        with Session(settings(**WARM_UP), some) as resumed:
+            restore_newest(resumed, folder)
+            reports = resumed.run()
     comm.barrier()
     assert_warm(reports, comm.world.size - 1, steps_per_epoch(107, 6, comm.world.size - 1))
 
@@ -98,16 +100,16 @@ def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_pat
     {"averaging": "parameter", "sync_every": 1, "outer_optimizer": "nesterov", "learning_rate": 0.1},
 ], ids=lambda changes: " ".join(map(str, changes.values())))
 def test_law_4_another_number_of_ranks_goes_on_as_one_process_would(comm, tmp_path_factory, changes):
-    """The global batch of 12 stays: the parameters are those of one process, which never stopped, with all its slots."""
+    """The global batch of 12 stays: parameters are those of one process, which never stopped and kept its momentum."""
     size = comm.world.size
     if size not in (2, 3):
         pytest.skip("12 is divided by these and one less")
     folder, ended = shared_folder(comm, tmp_path_factory), None
     stopped_at(5, folder, comm, {**changes, "batch_size": 12 // size})
     if some := fewer_ranks(comm):
-        resumed = prepare(settings(**changes, batch_size=12 // (size - 1)), some)
-        for _ in Loop(resumed, restore_newest(resumed, folder).cursor).run():
-            pass
+        with Session(settings(**changes, batch_size=12 // (size - 1)), some) as resumed:
+            restore_newest(resumed, folder)
+            resumed.run()
         ended = parameters(resumed)
     comm.barrier()
     if ended is not None:
@@ -118,11 +120,11 @@ def test_law_4_another_number_of_ranks_goes_on_as_one_process_would(comm, tmp_pa
 
 def test_own_vectors_are_read_once_and_come_out_as_promised_on_another_number_of_ranks(comm, tmp_path_factory,
                                                                                        monkeypatch):
-    """Slots are the mean of the old ranks', counts the largest, seeds those of the same rank; outer vectors stay."""
+    """The optimizer's are the mean of the old ranks', counts the largest, seeds the same rank's; outer vectors stay."""
     size, folder = comm.world.size, shared_folder(comm, tmp_path_factory)
     if size == 1:
         pytest.skip("needs more ranks")
-    monkeypatch.setattr(resume, "_BYTES_AT_ONCE", 100)  # so that a vector needs several
+    monkeypatch.setattr(restore, "_BYTES_AT_ONCE", 100)  # so that a vector needs several
     changes = {"averaging": "parameter", "sync_every": 4, "outer_optimizer": "nesterov", "optimizer": "adam",
                "model": NORMALISED, "learning_rate": 0.01}
     stopped_at(5, folder, comm, changes)
@@ -157,15 +159,15 @@ def read_and_taken(path, comm, changes, monkeypatch):
         only.mkdir()
         (only / path.name).symlink_to(path)
     comm.barrier()
-    read, original = [], resume.read_vectors
+    read, original = [], restore.read_vectors
 
     def noted(folder, prefix, sums):
         read.extend(f"{prefix}{name}.npy" for name in sums if prefix)
         return original(folder, prefix, sums)
 
-    session = prepare(settings(**changes), comm)
+    session = Session(settings(**changes), comm)
     with monkeypatch.context() as patched:
-        patched.setattr(resume, "read_vectors", noted)
+        patched.setattr(restore, "read_vectors", noted)
         assert not restore_newest(session, only).bad
     velocity = np.load(path / "outer_velocity.npy")
     assert np.any(velocity)

@@ -4,30 +4,30 @@ import functools
 
 from hvd_ae.collectives.single import SingleCommunicator
 from hvd_ae.settings.train import TrainSettings
-from hvd_ae.training.cursor import Cursor
-from hvd_ae.training.loop import Loop
-from hvd_ae.training.session import prepare
+from hvd_ae.training.session import Session
 
 # 107 training samples are no multiple of 2 or 3 ranks, nor of a batch: parts and last steps are unequal
 SETTINGS = {"data": "synthetic:118x4x5", "model": "shallow", "epochs": 3, "batch_size": 6, "optimizer": "sgd",
             "learning_rate": 0.5, "seed": 3}
 
 
+def settings(**changes) -> TrainSettings:
+    return TrainSettings(**{**SETTINGS, **changes}).resolved()
+
+
 def train(comm, **changes):
-    """Train every rank of `collectives`; returns what was prepared, and the reports."""
-    return _train(comm, TrainSettings(**{**SETTINGS, **changes}).resolved())
+    """Train on every rank of `comm`; returns the session, which is closed, and the reports."""
+    return _train(comm, settings(**changes))
 
 
-def _train(comm, settings):
-    session = prepare(settings, comm)
-    reports = [progress.report for progress in Loop(session, Cursor()).run() if progress.report]
-    session.strategy.close()
-    return session, reports
+def _train(comm, given):
+    with Session(given, comm) as session:
+        return session, session.run()
 
 
 def reference(comm, **changes):
     """`train`, once for all tests that compare with the same training; they only look at what comes back."""
-    return _train_once(comm, TrainSettings(**{**SETTINGS, **changes}).resolved())
+    return _train_once(comm, settings(**changes))
 
 
 def alone(**changes):

@@ -1,4 +1,4 @@
-"""Each way of averaging against what it has to equal, on ranks whose data differ."""
+"""Each averaging strategy against what it has to equal, on ranks whose data differ."""
 
 import dataclasses
 import math
@@ -12,9 +12,8 @@ from hvd_ae.averaging.compression import compressed_sum
 from hvd_ae.errors import Refused
 from hvd_ae.models.replica import Replica
 from hvd_ae.settings.averaging import STRATEGIES
-from hvd_ae.settings.train import TrainSettings, strategy_defaults
-from hvd_ae.training.session import prepare
-from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, reference, train
+from hvd_ae.training.session import Session
+from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, reference, settings, train
 
 ADAM = {"optimizer": "adam", "learning_rate": 0.01}
 
@@ -41,9 +40,9 @@ def test_sharded_is_gradient(comm, changes):
     ours, _ = train(comm, averaging="sharded", **changes)
     theirs, _ = reference(comm, averaging="gradient", **changes)
     same(ours, theirs, atol=2e-5)
-    optimizer_state = sum(slot.shape[0] for slot in ours.replica.optimizer_state)
-    expected = sum(slot.shape[0] for slot in theirs.replica.optimizer_state) / comm.world.size
-    assert abs(optimizer_state - expected) <= 2  # a rank's part of momentum and of velocity
+    state = sum(vector.shape[0] for vector in ours.replica.optimizer_state)
+    expected = sum(vector.shape[0] for vector in theirs.replica.optimizer_state) / comm.world.size
+    assert abs(state - expected) <= 2  # a rank's part of momentum and of velocity
 
 
 @THREE
@@ -64,7 +63,7 @@ def test_a_gradient_in_buckets_is_the_gradient(comm):
 
 
 def test_a_clipped_gradient_has_that_norm(comm):
-    before = parameters(prepare(TrainSettings(**SETTINGS).resolved(), comm))
+    before = parameters(Session(settings(), comm))
     ours, _ = train(comm, steps=1, epochs=1, learning_rate=1.0, clip_norm=0.003)
     assert np.linalg.norm(parameters(ours) - before) == pytest.approx(0.003, rel=1e-3)
 
@@ -170,13 +169,13 @@ def test_asynchronous_server_applies_every_gradient_exactly_once(comm, monkeypat
 
     monkeypatch.setattr(Replica, "gradient", slowly)
     ours, reports = train(comm, averaging="server", server="async")
-    applied = sum(report.measurements["gradients_applied"] for report in reports)
-    stalest = max(report.measurements["staleness_max"] or 0 for report in reports)
+    applied = sum(report.of_strategy["gradients_applied"] for report in reports)
+    stalest = max(report.of_strategy["staleness_max"] or 0 for report in reports)
     assert all(report.in_sync for report in reports)
     if comm.world.is_root:
         assert applied == reports[-1].step * workers
         assert stalest == 0 if workers == 1 else 0 < stalest < 20 * workers
-    start = result(prepare(TrainSettings(**SETTINGS).resolved(), comm))
+    start = result(Session(settings(), comm))
     assert np.abs(result(ours) - start).max() > 1e-3
 
 
@@ -196,8 +195,8 @@ def spread(comm, vector) -> float:
 
 
 def apart(comm, **changes):
-    """A way whose ranks hold different parameters, and trained nothing yet."""
-    session = prepare(TrainSettings(**{**SETTINGS, **changes}).resolved(), comm)
+    """A session whose ranks hold different parameters, and trained nothing yet."""
+    session = Session(settings(**changes), comm)
     random = np.random.default_rng(comm.world.rank)
     session.replica.vector.assign(random.normal(size=session.replica.vector.shape).astype(np.float32))
     return session
@@ -246,29 +245,29 @@ def test_elastic_contracts_by_its_rate(comm):
 
 @THREE_AND_BOTH
 def test_overlapped_takes_each_average_over_a_period_late(comm):
-    """Two periods and a settling by hand: x = average of what was sent + what was moved since, ranks weighing their rows."""
+    """Two periods and a synchronization by hand: x = average of what was sent + what was moved since, weighed by samples."""
     size, rank = comm.world.size, comm.world.rank
     session = apart(comm, averaging="overlapped")
     strategy, vector = session.strategy, session.replica.vector
     random = np.random.default_rng(99)
     held = comm.all_gather(vector).numpy().reshape(size, -1).astype(np.float64)
     sent = None
-    for settles in (False, False, True):
-        moved, rows = random.normal(size=held.shape), random.integers(1, 9, size)
+    for synchronizes in (False, False, True):
+        moved, samples = random.normal(size=held.shape), random.integers(1, 9, size)
         vector.assign_add(moved[rank].astype(np.float32))
-        session.replica.samples_since_sync.assign_add([rows[rank], rows.sum()])
+        session.replica.samples_since_sync.assign_add([samples[rank], samples.sum()])
         held = held + moved
-        (strategy.synchronize if settles else tf.function(strategy.average_period))()
+        (strategy.synchronize if synchronizes else tf.function(strategy.average_period))()
         if sent is not None:
             held = sent[1] @ sent[0] + (held - sent[0])
-        sent = held, rows / rows.sum()
-        if not settles:
+        sent = held, samples / samples.sum()
+        if not synchronizes:
             np.testing.assert_allclose(vector.numpy(), held[rank], atol=1e-5)
     np.testing.assert_allclose(vector.numpy(), sent[1] @ sent[0], atol=1e-5)
 
 
 @BOTH
-def test_an_overlapped_average_is_waited_for_by_who_settles(comm):
+def test_an_overlapped_average_is_waited_for_by_who_synchronizes(comm):
     """With periods of one step an average is under way at the end of every epoch."""
     ours, reports = train(comm, averaging="overlapped", sync_every=1, check_every=1, **ADAM)
     assert all(report.in_sync for report in reports)
@@ -292,7 +291,7 @@ def test_outer_momentum_follows_its_formula(comm, outer, nesterov):
     """Two outer steps by hand: v = m v + (x - average); x = x - r (v, or for Nesterov (x - average) + m v)."""
     rate, momentum = 0.7, 0.5
     session = apart(comm, averaging="parameter", outer_optimizer=outer, outer_learning_rate=rate,
-                     outer_momentum=momentum)
+                    outer_momentum=momentum)
     strategy, own = session.strategy, session.replica.vector.numpy()
     anchor, velocity = strategy.anchor.numpy(), 0.0
     for _ in range(2):
@@ -359,7 +358,7 @@ def test_adasum_refuses_three_ranks(comm):
 
 @POWERS_OF_TWO
 @pytest.mark.ranks(1, 2, 4)
-def test_adasum_ends_in_step(comm):
+def test_adasum_ends_in_sync(comm):
     assert train(comm, averaging="adasum", **ADAM)[1][-1].in_sync
 
 
@@ -410,7 +409,7 @@ def test_compressed_gradients_send_half_the_bytes_and_learn(comm, compression, l
 def test_adaptive_stays_within_its_bounds_and_records_its_choices(comm):
     ours, reports = train(comm, averaging="adaptive", sync_every=2, min_sync_every=1, max_sync_every=4,
                           drift_limit=1e9, communication_share=1e-9, check_every=4, epochs=4)
-    choices = [choice for report in reports for choice in report.measurements["sync_every_choices"]]
+    choices = [choice for report in reports for choice in report.of_strategy["sync_every_choices"]]
     assert choices[0] == [0, 2]
     assert all(1 <= period <= 4 for _, period in choices)
     if comm.world.size > 1:  # any communication at all is too much here
@@ -420,9 +419,9 @@ def test_adaptive_stays_within_its_bounds_and_records_its_choices(comm):
 
 @pytest.mark.parametrize("strategy", [
     pytest.param(strategy, marks=pytest.mark.jobs("mpi-2", "horovod-2", "single-1") if strategy in THROUGH_EITHER else ())
-    for strategy in WAY_SETTINGS if strategy not in ("server", "adasum")])
-def test_every_way_learns_normalises_and_ends_in_step(comm, strategy):
-    """On the hardest of models: batch normalisation, dropout, steps without rows, and a proof every few steps."""
+    for strategy in STRATEGIES if strategy not in ("server", "adasum")])
+def test_every_strategy_learns_normalises_and_ends_in_sync(comm, strategy):
+    """On the hardest of models: batch normalisation, dropout, steps without samples, and a check every few steps."""
     ours, reports = train(comm, averaging=strategy, model="tests.parallel.on_ranks.models:normalised", batch_size=2,
                           partition="contiguous", optimizer="adam", learning_rate=0.01, check_every=3)
     assert reports[-1].in_sync is (None if strategy == "none" else True)
