@@ -68,7 +68,8 @@ def train_cases(engine: str, ranks: int, folder: Path) -> None:
 
     def train(name: str, **settings) -> dict:
         run_dir = folder / f"{engine}-{ranks}" / name.replace(" ", "-").replace(",", "")
-        result = hvd_ae.train(hvd_ae.TrainSettings(**{**DATA, **settings}, collectives=engine, run_dir=str(run_dir)), collectives)
+        settings = hvd_ae.TrainSettings(**{**DATA, **settings}, collectives=engine, run_dir=str(run_dir))
+        result = hvd_ae.train(settings, collectives)
         rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
         losses = [[row[key] for key in ("samples", "train_loss", "val_loss", "val_mse")] for row in rows]
         return {"weights_checksum": result.summary["weights_checksum"], "losses": losses}

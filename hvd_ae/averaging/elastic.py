@@ -10,9 +10,9 @@ class Elastic(Periodic):
     """Synchronous elastic averaging SGD (Zhang et al. 2015, https://arxiv.org/abs/1412.6651).
 
     Every H steps each rank moves by a = `elastic_rate` / N of its distance towards the centre, and the centre by a of
-    the sum of those distances, that is by `elastic_rate` of its distance from the ranks' mean. Ranks count alike. Optimizer state
-    is each rank's own, and so are the parameters: the centre, which all ranks hold alike, is what is evaluated and
-    saved. A period that an evaluation or a checkpoint cuts short ends with such a move too.
+    the sum of those distances, that is by `elastic_rate` of its distance from the ranks' mean. Ranks count alike.
+    Optimizer state is each rank's own, and so are the parameters: the centre, which all ranks hold alike, is what is
+    evaluated and saved. A period that an evaluation or a checkpoint cuts short ends with such a move too.
     """
 
     kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT, Kind.PARAMETERS})

@@ -24,9 +24,9 @@ class Hierarchical(Parameter):
     """Local SGD among nodes whose ranks work as one (Lin et al. 2020, section 5, https://arxiv.org/abs/1808.07217).
 
     The fast links inside a node carry a gradient every step; the slow ones between nodes carry the parameters every H
-    steps, each rank of a node its own part of them. Optimizer state is the same within a node; `optimizer_state` says what becomes of it
-    among nodes, as in `parameter`. Nodes are those that MPI reports, in whatever order ranks were placed on them;
-    `ranks_per_node` lets consecutive ranks of one machine stand for several.
+    steps, each rank of a node its own part of them. Optimizer state is the same within a node; `optimizer_state` says what
+    becomes of it among nodes, as in `parameter`. Nodes are those that MPI reports, in whatever order ranks were placed on
+    them; `ranks_per_node` lets consecutive ranks of one machine stand for several.
     """
 
     def __init__(self, replica, comm, settings, steps_per_epoch):

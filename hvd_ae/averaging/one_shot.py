@@ -15,8 +15,8 @@ from hvd_ae.runtime.world import World
 class OneShot(Strategy):
     """One-shot averaging (Zinkevich et al. 2010, "Parallelized Stochastic Gradient Descent").
 
-    Parameters and optimizer state are each rank's own to the end. What is evaluated after an epoch, and saved at the end, is the
-    mean of the ranks' parameters and buffers, weighted by the samples each has trained on, with the first rank's
+    Parameters and optimizer state are each rank's own to the end. What is evaluated after an epoch, and saved at the end, is
+    the mean of the ranks' parameters and buffers, weighted by the samples each has trained on, with the first rank's
     tables; training goes on from each rank's own.
     """
 

@@ -32,7 +32,8 @@ class Server(Strategy):
     of updates made since its worker read the parameters, which hold its own last gradient; so one worker by itself has
     none. Reruns differ.
 
-    The optimizer's state is the server's alone. An epoch ends when every worker has used up its part, so there is no incomplete period.
+    The optimizer's state is the server's alone. An epoch ends when every worker has used up its part, so there is no
+    incomplete period.
     Buffers are averaged over the workers when the ranks synchronize, and all take over the server's parameters.
     """
 

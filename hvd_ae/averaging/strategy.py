@@ -108,7 +108,8 @@ class Strategy(ABC):
     @property
     def state(self) -> dict[str, State]:
         """Everything that training changes, by name."""
-        of_replica = {name: each._replace(of_rank=each.kind in self.kinds_of_rank) for name, each in self.replica.state.items()}
+        of_replica = {name: each._replace(of_rank=each.kind in self.kinds_of_rank)
+                      for name, each in self.replica.state.items()}
         return of_replica | self.added_state()
 
     def replicated_state(self) -> dict[str, tf.Variable]:

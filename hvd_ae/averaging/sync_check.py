@@ -23,8 +23,8 @@ def check_in_sync(strategy: Strategy, step: int, synchronized: bool = True) -> b
     """Compare what this strategy promises to be the same on all ranks; every rank calls it.
 
     Args:
-        synchronized: whether the ranks have just synchronized. Otherwise they are at the end of a period, where buffers and other
-            state, which most strategies make the same only when they synchronize, may differ and are left out.
+        synchronized: whether the ranks have just synchronized. Otherwise they are at the end of a period, where buffers and
+            tables, which most strategies make the same only when they synchronize, may differ and are left out.
 
     Returns True, or None where the strategy promises nothing.
 

@@ -33,7 +33,8 @@ class BackoffComm:
         poll_with_backoff(lambda: MPI.Request.Testall(requests), lambda: SHORTEST if self._is_awaited() else _LONGEST)
 
 
-def reduce_scatter(communicator: MPI.Intracomm | BackoffComm, vector: np.ndarray, parts: list[slice], mine: np.ndarray) -> None:
+def reduce_scatter(communicator: MPI.Intracomm | BackoffComm, vector: np.ndarray, parts: list[slice],
+                   mine: np.ndarray) -> None:
     """Put this rank's part of the sum over ranks into `mine`: part p is added up from rank p+1 on, and by rank p last."""
     rank, size = communicator.rank, communicator.size
     if size == 1:

@@ -134,8 +134,9 @@ def _resumed(name: str, engine: Communicator, folder: Path) -> Finding:
         resumed.run()
     if found.cursor.step != step:  # begun anew it would end the same, and prove nothing
         return Finding(law, name, float("inf"), remark="; ".join(["no good checkpoint to go on from", *found.bad]))
-    apart = np.max([np.max(np.abs(value.variable.numpy().astype(np.float64) - resumed.strategy.state[key].variable.numpy()), initial=0.0)
-                    for key, value in whole.strategy.state.items()])
+    ends = [(value.variable.numpy().astype(np.float64), resumed.strategy.state[key].variable.numpy())
+            for key, value in whole.strategy.state.items()]
+    apart = np.max([np.max(np.abs(first - second), initial=0.0) for first, second in ends])
     return Finding(law, name, float(engine.maximum(np.array([apart])).numpy()[0]), remark=f"at step {step}")
 
 

@@ -33,8 +33,8 @@ def check_values(values: np.ndarray, indices: np.ndarray, source: Source, field:
     low, high = float(values.min()), float(values.max())  # NaN, if there is any, comes through
     if not (math.isfinite(low) and math.isfinite(high)):
         position, value = _first_odd(values)
-        raise Refused(f"data={source.name!r} holds {value} in sample {source.number(int(indices[position]))}: every value must "
-                      "be finite in float32; mend or drop such samples")
+        raise Refused(f"data={source.name!r} holds {value} in sample {source.number(int(indices[position]))}: every value "
+                      "must be finite in float32; mend or drop such samples")
     low, high = low * declared.scale, high * declared.scale
     if low < allowed.lowest or high > allowed.highest:
         raise Refused(f"data={source.name!r} holds values from {low:.6g} to {high:.6g}, {allowed.otherwise}")

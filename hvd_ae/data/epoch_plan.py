@@ -1,4 +1,4 @@
-"""Which samples a rank takes in an epoch, and how many in each step: the same plan on all ranks without a word between them."""
+"""Which samples a rank takes in an epoch, and how many in each step: ranks agree on it without a word between them."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -11,8 +11,8 @@ from hvd_ae.data.source import SAMPLES, Part, Source, Splits
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
-# Each has `reads(path)`, by the path's name alone, `files(path)`, and `read(path, name)`: the samples, and a test set where the
-# file brings one.
+# Each has `reads(path)`, by the path's name alone, `files(path)`, and `read(path, name)`: the samples, and a test set where
+# the file brings one.
 FORMATS = (npy, npz, idx)
 # Each has `knows(name)`, and `load(name, seed)`: data sets that need no path, with validation samples.
 NAMED = (digits, download, synthetic)
@@ -108,5 +108,5 @@ def _read(data: str) -> tuple[Source, Source | None]:
         if kind.reads(path):
             return kind.read(path, data)
     known = ", ".join(("digits", *download.NAMES))
-    raise Refused(f"data={data!r} is not known: use {known}, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or an IDX "
-                  "file")
+    raise Refused(f"data={data!r} is not known: use {known}, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or an "
+                  "IDX file")

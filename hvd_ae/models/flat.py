@@ -155,7 +155,8 @@ class FlatModel:
         penalties = [tf.reduce_sum(tf.cast(penalty, tf.float32)) for penalty in penalties]  # they may be vectors, or bfloat16
         return outputs, [scope.get_current_value(v) for v in model.non_trainable_variables], penalties
 
-    def evaluate(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor, buckets: int = 1) -> LossAndGradient:
+    def value_and_grad(self, parameters, buffers, counters, inputs, targets, divisor: tf.Tensor,
+                       buckets: int = 1) -> LossAndGradient:
         """Loss and gradient, in `buckets` pieces, of the samples' losses summed and divided by `divisor`.
 
         With the samples of this rank as divisor the gradient is this rank's mean over samples. With the samples of all

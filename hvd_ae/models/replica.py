@@ -112,7 +112,7 @@ class Replica:
         sizes = [sum(layout.sizes[arrays]) for arrays in layout.buckets(buckets)]
         gradient, loss_sum, buffers, counters = tf.cond(
             batch.size > 0,
-            lambda: tuple(self._evaluate(batch, divisor, buckets)),
+            lambda: tuple(self._value_and_grad(batch, divisor, buckets)),
             # filled with a number that is 0 here: TensorFlow would keep a constant of that size for good
             lambda: ([tf.fill([size], tf.cast(batch.size, tf.float32)) for size in sizes], 0.0,
                      tf.identity(self.buffers), list(map(tf.identity, self.counters))),
@@ -124,8 +124,8 @@ class Replica:
         self.samples_since_sync.assign_add(tf.cast(tf.stack([batch.size, batch.global_size]), tf.int64))
         return gradient, loss_sum
 
-    def _evaluate(self, batch: Batch, divisor: tf.Tensor, buckets: int):
-        return self.flat.evaluate(
+    def _value_and_grad(self, batch: Batch, divisor: tf.Tensor, buckets: int):
+        return self.flat.value_and_grad(
             tf.convert_to_tensor(self.vector), tf.convert_to_tensor(self.buffers),
             [tf.convert_to_tensor(counter) for counter in self.counters], batch.inputs, batch.targets, divisor,
             buckets,

@@ -118,8 +118,8 @@ class Lock:
         """What is in the lock after a change, which shows that its holder lives; None where it is dead, or has released it."""
         if _is_gone(found):
             return None
-        log.info(f"run_dir={str(self._folder)!r} is locked by {_named(found)}: looking for up to {self.stale_after:g} s whether "
-                 "it lives")
+        log.info(f"run_dir={str(self._folder)!r} is locked by {_named(found)}: looking for up to {self.stale_after:g} s "
+                 "whether it lives")
         deadline = time.monotonic() + self.stale_after
         while time.monotonic() < deadline and not _is_gone(found):
             time.sleep(_LOOK_EVERY)

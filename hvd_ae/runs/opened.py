@@ -72,7 +72,7 @@ def _read_settings(folder: RunFolder) -> TrainSettings:
 
 
 def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, comm: Communicator) -> Source:
-    """All samples of a path, or the validation samples of a name, or, with None, those of the run; each rank has checked a share.
+    """All samples of a path, the validation samples of a name, or, with None, those of the run; each rank checks a share.
 
     Raises:
         Refused: on every rank, when they do not fit the model, or hold values that are not finite.
@@ -87,14 +87,15 @@ def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, c
     expected = tuple(getattr(model, "input_shape", None) or model.get_build_config()["input_shape"])[1:]
     given = source.fields[SAMPLES].shape
     if given != expected:
-        raise refused_on_all(f"data={source.name!r} has samples of shape {given}, but the model takes {expected}: give data of "
-                             "that shape")
+        raise refused_on_all(f"data={source.name!r} has samples of shape {given}, but the model takes {expected}: give data "
+                             "of that shape")
     share = plan_evaluation(source.count, comm.world)
     run_on_all(comm, lambda: check_some(source, share, SAMPLES, Range()))
     return source
 
 
-def outputs_of(model: keras.Model, source: Source, share: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def outputs_of(model: keras.Model, source: Source, share: np.ndarray,
+               batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Inputs and outputs of the model, float32, batch by batch."""
     for first in range(0, len(share), batch_size):
         inputs = source.seen(share[first : first + batch_size])

@@ -37,7 +37,8 @@ def end_job(error: BaseException) -> int:
     """
     expected, status = isinstance(error, (Refused, OutOfSync, Stopped, NotWritten)), getattr(error, "exit_status", 1)
     rank, size = _place()
-    raised_on_all_ranks = expected and (error.raised_on_all_ranks or size == 1)  # before MPI runs, all refuse what all were given
+    # before MPI runs, all refuse what all were given
+    raised_on_all_ranks = expected and (error.raised_on_all_ranks or size == 1)
     speaks = not raised_on_all_ranks or (rank if size > 1 else _launched_rank()) == 0
     if speaks and expected:
         print(f"hvd-ae: {error}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The averaging strategies, and the settings that are theirs: a new strategy is declared here, and written in a file of its own.
+"""The averaging strategies and their settings: a new strategy is declared here, and written in a file of its own.
 
 A setting that means nothing to a strategy is refused there, so that nobody measures a flag without effect.
 """
@@ -62,25 +62,25 @@ class AveragingSettings:
                                    "Largest norm of the averaged gradient over all parameters", above=0, example=1.0)
     compression: Compression | None = _own(("gradient", "post-local"), "none",
                                            "Bits of a number on the wire: 32, or 16 as fp16 or bf16")
-    buckets: int | None = _own(("gradient",), 1, "Pieces of the gradient, cut between layers, each averaged while the backward "
-                               "pass goes on with the layers before; for slow links and large models", at_least=1)
+    buckets: int | None = _own(("gradient",), 1, "Pieces of the gradient, cut between layers, each averaged while the "
+                               "backward pass goes on with the layers before; for slow links and large models", at_least=1)
     outer_optimizer: OuterOptimizer | None = _own(_WITH_OUTER_STEP, "none",
                                                   "What turns the step between two averages into an update")
     outer_learning_rate: float | None = _own(_WITH_OUTER_STEP, None, "Of the outer optimizer (sgd 1.0, nesterov 0.7)", above=0,
                                              example=0.7)
     outer_momentum: float | None = _own(_WITH_OUTER_STEP, None, "Of the outer optimizer (sgd 0.0, nesterov 0.9)", at_least=0)
     local_after: int | None = _own(("post-local",), 1, "Epochs of gradients before the first with parameters", at_least=0)
-    ranks_per_node: int | None = _own(("hierarchical",), None, "Consecutive ranks that count as one node, instead of those that "
-                                      "share a machine", at_least=1)
+    ranks_per_node: int | None = _own(("hierarchical",), None, "Consecutive ranks that count as one node, instead of those "
+                                      "that share a machine", at_least=1)
     min_sync_every: int | None = _own(("adaptive",), 1, "Shortest period", at_least=1)
     max_sync_every: int | None = _own(("adaptive",), 256, "Longest period", at_least=1)
-    drift_limit: float | None = _own(("adaptive",), 0.05, "Distance from the average, over the parameters' norm, that halves the "
-                                     "period", above=0, example=0.05)
+    drift_limit: float | None = _own(("adaptive",), 0.05, "Distance from the average, over the parameters' norm, that halves "
+                                     "the period", above=0, example=0.05)
     communication_share: float | None = _own(("adaptive",), 0.05, "Part of the time in communication that doubles the period",
                                              above=0, example=0.05)
     elastic_rate: float | None = _own(("elastic",), 0.9, "Part of its distance from the ranks' mean that the centre moves at "
                                       "each exchange", above=0, example=0.9)
     server: ServerKind | None = _own(("server",), "sync", "Whether updates wait for gradients of the same parameters")
-    aggregate: int | None = _own(("server",), None, "Workers whose gradients make an update, of a synchronous server; later ones "
-                                 "are dropped, and without it none are", at_least=1)
+    aggregate: int | None = _own(("server",), None, "Workers whose gradients make an update, of a synchronous server; later "
+                                 "ones are dropped, and without it none are", at_least=1)
     graph: Graph | None = _own(("gossip",), "ring", "Who averages with whom")

@@ -87,7 +87,8 @@ class PlanSettings:
     sync_every: str = setting("4,16,64", "Periods H, with commas between them.")
     ranks: str = setting("1,2,4,8,16,64,256,1024,4096,10000", "Numbers of ranks, with commas between them.")
     ranks_per_node: int | None = setting(None, "Ranks of a node [those of a node here].", at_least=1)
-    link_latency: float | None = setting(None, "Seconds from node to node, instead of what was measured.", above=0, example=2e-6)
+    link_latency: float | None = setting(None, "Seconds from node to node, instead of what was measured.", above=0,
+                                         example=2e-6)
     link_bandwidth: float | None = setting(None, "Bytes per second from node to node, instead of what was measured.", above=0,
                                            example=12.5e9)
     efficiency: float = setting(0.9, "What the advice aims at: speed of a rank over that of one rank alone.")

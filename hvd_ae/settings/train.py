@@ -20,8 +20,8 @@ Precision = Literal["float32", "bfloat16"]
 class DataSettings:
     """data"""
 
-    data: str = setting("digits", "digits, mnist, fashion-mnist, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or an "
-                        "IDX file.")
+    data: str = setting("digits", "digits, mnist, fashion-mnist, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or "
+                        "an IDX file.")
     validation_data: str | None = setting(None, "Path to validation samples; without it a path's last samples are taken.")
     validation_split: float | None = setting(None, "Part of a path's samples kept for validation where the data bring none of "
                                              "their own [0.1].", above=0, example=0.1)
@@ -41,8 +41,8 @@ class ModelSettings:
                                                    "to 1 [sigmoid].", same_on_resume=True)
     loss: Loss = setting("mse", "Squared error, or binary cross-entropy for data within 0 to 1; a mean over the features of a "
                          "sample.", same_on_resume=True)
-    precision: Precision = setting("float32", "What layers compute in; parameters, losses, gradients and their sums are float32 "
-                                   "in any case.", same_on_resume=True)
+    precision: Precision = setting("float32", "What layers compute in; parameters, losses, gradients and their sums are "
+                                   "float32 in any case.", same_on_resume=True)
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,13 @@ class OptimizationSettings:
 class RunSettings:
     """run"""
 
-    collectives: Collectives | None = setting(None, "Who moves the vectors [horovod where it is installed, else mpi; single for "
-                                              "one process].")
+    collectives: Collectives | None = setting(None, "Who moves the vectors [horovod where it is installed, else mpi; single "
+                                              "for one process].")
     threads: int | None = setting(None, "Threads per rank [the cores this rank may use, shared fairly with the other ranks of "
                                   "its node].", at_least=1)
     run_dir: str | None = setting(None, "Where everything goes [runs/ and a name made of date, data, model and averaging].")
-    resume: bool = setting(False, "Go on from the newest good checkpoint in --run-dir; start from nothing where there is none.")
+    resume: bool = setting(False, "Go on from the newest good checkpoint in --run-dir; start from nothing where there is "
+                           "none.")
     checkpoint_every: int = setting(1, "Epochs between checkpoints; 0 writes none but the last.", at_least=0)
     keep_checkpoints: int = setting(2, "The newest so many; older ones are deleted.", at_least=1)
     check_every: int = setting(100, "Steps between checks that ranks are in sync.", at_least=1)
@@ -125,8 +126,8 @@ def _check_combinations(s: TrainSettings) -> None:
         raise Refused(f"concentration={s.concentration} has no effect with partition={s.partition!r}: drop it, or use "
                       "partition='label-skew'")
     if s.output_activation is not None and ":" in s.model:
-        raise Refused(f"output_activation={s.output_activation!r} has no effect with model={s.model!r}, which has an output of "
-                      "its own: drop it")
+        raise Refused(f"output_activation={s.output_activation!r} has no effect with model={s.model!r}, which has an output "
+                      "of its own: drop it")
     if s.resume and s.run_dir is None:
         raise Refused("resume=True needs a folder to go on in: give --run-dir")
     if (s.outer_optimizer or "none") == "none":

@@ -1,4 +1,7 @@
-"""To give back the input through a narrow code: the autoencoder (Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647)."""
+"""The autoencoder: to give back the input through a narrow code.
+
+Hinton and Salakhutdinov 2006, https://doi.org/10.1126/science.1127647
+"""
 
 from collections.abc import Mapping
 

@@ -59,7 +59,7 @@ class Loop:
         steps = self._steps_left
         if session.settings.steps is not None:
             steps = min(steps, session.settings.steps - first.step)
-        # ranks hold the same at the end of each period, the first of which a checkpoint may have cut: only there can it be checked
+        # ranks hold the same at the end of each period, the first of which a checkpoint may have cut: it is checked there
         period, since = session.strategy.period or steps + 1, session.strategy.steps_into_period
         check_every = math.ceil(session.settings.check_every / period) * period
         ends = call_ends(steps, check_every, session.bytes_per_step, session.strategy.steps_at_once, since)

@@ -58,7 +58,8 @@ class Session:
         run_on_all(comm, lambda: self._kind.check(settings, comm.world, comm.name))
         run_on_all(comm, self._check_values)
         self.replica: Replica = run_on_all(comm, self._build_replica)
-        broadcast_variables([self.replica.vector, self.replica.buffers, *self.replica.tables], comm)  # a model may have drawn without a seed
+        # a model may have drawn without a seed
+        broadcast_variables([self.replica.vector, self.replica.buffers, *self.replica.tables], comm)
         self.strategy: Strategy = self._kind(self.replica, comm, settings, self.steps_per_epoch)
 
     def __enter__(self) -> "Session":

@@ -49,7 +49,8 @@ def test_a_crash_inside_the_import_of_tensorflow_says_what_it_said(tmp_path, end
 def test_an_import_that_succeeds_is_quiet(tmp_path):
     (tmp_path / "tensorflow.py").write_text(
         "import os\nos.write(2, b'noise\\n' * 100000)\nclass get_logger:\n    setLevel = print\n")
-    script = "from hvd_ae.runtime.tensorflow_setup import import_tensorflow\nimport_tensorflow()\nimport os\nos.write(2, b'later')"
+    script = ("from hvd_ae.runtime.tensorflow_setup import import_tensorflow\nimport_tensorflow()\nimport os\n"
+              "os.write(2, b'later')")
     path = f"{tmp_path}:{ENVIRONMENT.get('PYTHONPATH', '')}"
     ended = run([sys.executable, "-c", script], cwd=tmp_path, timeout=60, PYTHONPATH=path)
     assert (ended.returncode, ended.stderr) == (0, "later")

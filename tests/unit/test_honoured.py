@@ -56,7 +56,7 @@ def test_losses_with_penalties_are_those_that_keras_reports():
     model = build_model(HERE + "penalised", (8,), "linear", seed=2)
     flat = FlatModel(model, LOSSES["mse"])
     vectors = flat.read()
-    found = flat.evaluate(*map(tf.constant, vectors[:2]), [], INPUTS, INPUTS, tf.constant(64))
+    found = flat.value_and_grad(*map(tf.constant, vectors[:2]), [], INPUTS, INPUTS, tf.constant(64))
     replica = Replica(FlatModel(build_model(HERE + "penalised", (8,), "linear", seed=2), LOSSES["mse"]),
                       make_optimizer("sgd", 1.0), rank=0)
     loss, mse = replica.losses_of(replica.vector, replica.buffers, [], tf.constant(INPUTS), INPUTS, [LOSSES["mse"]])

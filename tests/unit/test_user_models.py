@@ -103,7 +103,7 @@ def test_gradients_are_those_of_keras_whatever_the_kind_of_model(name):
     expected = tape.gradient(mean, [v.value for v in model.trainable_variables])
     flat = FlatModel(model, LOSSES["mse"])
     parameters, buffers, counters = flat.read()
-    found = flat.evaluate(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS, INPUTS,
+    found = flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS, INPUTS,
                           tf.constant(64))
     np.testing.assert_allclose(found.gradient[0], np.concatenate([np.ravel(g) for g in expected]), atol=1e-6)
 
@@ -125,7 +125,7 @@ def test_penalties_of_layers_count_as_in_keras(penalty):
     flat = FlatModel(model, LOSSES["mse"])
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
     before, buffers, _ = flat.read()
-    gradient = flat.evaluate(tf.constant(before), tf.constant(buffers), [], INPUTS, INPUTS, tf.constant(64)).gradient[0]
+    gradient = flat.value_and_grad(tf.constant(before), tf.constant(buffers), [], INPUTS, INPUTS, tf.constant(64)).gradient[0]
     model.train_on_batch(INPUTS.numpy(), INPUTS.numpy())  # SGD at rate 1: parameters move by the gradient
     np.testing.assert_allclose(before - flat.read()[0], gradient, atol=1e-5)
 

@@ -38,8 +38,8 @@ def compare(settings: CompareSettings) -> None:
         if is_root:
             append_record(folder, record)
             outcome = record["failed"] or f"val_mse {record['val_mse']:.5f}"
-            print(f"{number + 1}/{len(runs)}  {record['strategy']} {record['sync_every'] or ''} seed {record['seed']}: {outcome}",
-                  flush=True)
+            print(f"{number + 1}/{len(runs)}  {record['strategy']} {record['sync_every'] or ''} seed {record['seed']}: "
+                  f"{outcome}", flush=True)
     if not is_root:
         return
     records = read_records(folder)
@@ -69,7 +69,8 @@ def _strategy(name: str) -> dict[str, str]:
     """The settings of "strategy" or "strategy:variant"."""
     strategy, _, variant = name.partition(":")
     if strategy not in STRATEGIES or (variant and strategy not in VARIANTS):
-        raise Refused(f"averaging={name!r} is not known: use {', '.join(STRATEGIES)}, and variants of {', '.join(VARIANTS)} only")
+        raise Refused(f"averaging={name!r} is not known: use {', '.join(STRATEGIES)}, and variants of {', '.join(VARIANTS)} "
+                      "only")
     return {"averaging": strategy, **({VARIANTS[strategy]: variant} if variant else {})}
 
 

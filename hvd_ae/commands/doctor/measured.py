@@ -91,7 +91,7 @@ def check_run_dir(comm: Communicator, run_dir: str) -> list[Finding]:
     if blind:
         findings.append(warning("run folder", f"rank{'s' * (len(blind) > 1)} {', '.join(blind[:8])} of {world.size} "
                                 f"{'do' if len(blind) > 1 else 'does'} not see what rank 0 writes into {run_dir}",
-                                "strategies with state of each rank's own write checkpoints on every rank; use a shared file system"))
+                                "where ranks have state of their own, each writes into checkpoints; use a shared file system"))
     return findings
 
 

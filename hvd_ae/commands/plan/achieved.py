@@ -26,7 +26,8 @@ def finished(run: str) -> dict:
     if missing:
         raise Refused(f"run={run!r} has a summary.json that lacks {missing[0]}: give a run of this version, as it was written")
     if summary["averaging"] not in predicted():
-        raise Refused(f"run={run!r} averaged by {summary['averaging']!r}, which is not predicted: known are {', '.join(predicted())}")
+        raise Refused(f"run={run!r} averaged by {summary['averaging']!r}, which is not predicted: known are "
+                      f"{', '.join(predicted())}")
     if summary["samples_per_second"] is None:
         raise Refused(f"run={run!r} was too short to be timed: train at least two epochs")
     return summary

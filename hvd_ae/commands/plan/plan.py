@@ -38,7 +38,8 @@ def plan(settings: PlanSettings) -> None:
                                   "predictions": [dataclasses.asdict(row) for row in rows]})
     from hvd_ae.commands.plan.curves import draw
 
-    curves = {(strategy, every): [predict(job, strategy, every, ranks) for ranks in _doubling(MOST)] for strategy, every in wanted}
+    curves = {(strategy, every): [predict(job, strategy, every, ranks) for ranks in _doubling(MOST)]
+              for strategy, every in wanted}
     draw(curves, measured, folder / "plan.png")
     print("\n".join([about(job, measured, settings), "", table(rows), "", *advice(job, curves, settings.efficiency)]))
     print(f"\nmeasurements, predictions and curves are in {folder}", flush=True)

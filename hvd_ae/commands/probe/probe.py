@@ -62,7 +62,8 @@ def probe_encoder(settings: TrainSettings, comm: Communicator, source: Splits, e
         settings: resolved ones, how the encoder is fine-tuned, and how ranks are kept together in all four trainings.
     """
     codes_width = math.prod(encoder.output_shape[1:])
-    width = min(codes_width, math.prod(source.train.fields[SAMPLES].shape))
+    values = math.prod(source.train.fields[SAMPLES].shape)
+    width = min(codes_width, values)
     components = principal_components(source.train, width, comm)
 
     def features(function, width: int, name: str) -> Splits:
@@ -76,7 +77,7 @@ def probe_encoder(settings: TrainSettings, comm: Communicator, source: Splits, e
                "fine_tuned": train_fine_tuned(settings, comm, source, encoder, len(classes)),
                "pixels": linear(source),
                "pca": linear(features(components.of, width, "principal components"))}
-    widths = {"codes": codes_width, "pixels": math.prod(source.train.fields[SAMPLES].shape), "pca": width, "fine_tuned": codes_width}
+    widths = {"codes": codes_width, "pixels": values, "pca": width, "fine_tuned": codes_width}
     return Probe(classes, widths, components.explained, results)
 
 

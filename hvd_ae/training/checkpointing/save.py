@@ -57,7 +57,8 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
     comm, world, strategy, cursor = session.comm, session.comm.world, session.strategy, session.cursor
     exact: dict[str, tf.Tensor] = {}
     if cursor.step_in_epoch:
-        before = {name: variable.read_value() for name, variable in strategy.exact_state.items()}  # shares the memory until it changes
+        # shares the memory until it changes
+        before = {name: variable.read_value() for name, variable in strategy.exact_state.items()}
         strategy.synchronize()
         check_in_sync(strategy, cursor.step)
         exact = {name: value for name, value in before.items()

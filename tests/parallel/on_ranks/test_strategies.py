@@ -104,14 +104,14 @@ def test_hierarchical_on_two_nodes_of_two(comm):
     same(ours, theirs)
 
 
+@pytest.mark.jobs("mpi-4")
+@pytest.mark.ranks(4)
 def test_hierarchical_takes_the_nodes_that_mpi_reports(comm, monkeypatch):
     """Ranks dealt to two nodes in turn: sums inside a node are those of every other rank."""
     world = comm.world
-    if world.size != 4:
-        pytest.skip("for two nodes of two")
     dealt = dataclasses.replace(world, node=world.rank % 2, nodes=2, local_rank=world.rank // 2, local_size=2)
     monkeypatch.setattr(comm, "world", dealt)
-    strategy = prepare(TrainSettings(**{**SETTINGS, "averaging": "hierarchical"}).resolved(), comm).strategy
+    strategy = Session(settings(averaging="hierarchical"), comm).strategy
     inside, across = (group.sum(np.array([10.0**world.rank])).numpy()[0] for group in (strategy.inside, strategy.across))
     assert inside == (101, 1010)[world.rank % 2]
     assert across == (11, 1100)[world.rank // 2]
