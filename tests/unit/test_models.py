@@ -51,8 +51,8 @@ def test_a_later_bucket_is_there_before_work_on_an_earlier_one_begins():
 
     @tf.function
     def gradient():
-        buckets.extend(flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), counters, INPUTS, INPUTS, tf.constant(6),
-                                     buckets=3).gradient)
+        buckets.extend(flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), counters, INPUTS, INPUTS,
+                                           tf.constant(6), buckets=3).gradient)
 
     gradient.get_concrete_function()
     first, second, third = (bucket.op for bucket in buckets)
@@ -78,8 +78,8 @@ def before(op, directly) -> set:
 
 def flat_gradient(flat, divisor):
     parameters, buffers, counters = flat.read()
-    return flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS, INPUTS,
-                         tf.constant(divisor))
+    return flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS,
+                               INPUTS, tf.constant(divisor))
 
 
 @pytest.mark.parametrize("loss", ["mse", "bce"])
@@ -178,7 +178,8 @@ def test_parts_of_a_batch_add_up_to_the_whole_with_the_penalty_of_a_layer():
 
     def part(samples):
         inputs = INPUTS[samples]
-        return flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), [], inputs, inputs, tf.constant(6)).gradient[0]
+        found = flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), [], inputs, inputs, tf.constant(6))
+        return found.gradient[0]
 
     np.testing.assert_allclose(part(slice(0, 2)) + part(slice(2, 6)), part(slice(0, 6)), atol=1e-6)
 

@@ -103,8 +103,8 @@ def test_gradients_are_those_of_keras_whatever_the_kind_of_model(name):
     expected = tape.gradient(mean, [v.value for v in model.trainable_variables])
     flat = FlatModel(model, LOSSES["mse"])
     parameters, buffers, counters = flat.read()
-    found = flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS, INPUTS,
-                          tf.constant(64))
+    found = flat.value_and_grad(tf.constant(parameters), tf.constant(buffers), [tf.constant(c) for c in counters], INPUTS,
+                                INPUTS, tf.constant(64))
     np.testing.assert_allclose(found.gradient[0], np.concatenate([np.ravel(g) for g in expected]), atol=1e-6)
 
 
