@@ -37,7 +37,7 @@ def main(engine: str, data: str, batch_size: int, rounds: int) -> None:
     outcomes = alternate(contestants, rounds)
     for name, outcome in outcomes.items() if comm.world.is_root else ():
         print("ROW", json.dumps({"part": name, "engine": engine, "reason": outcome.reason,
-                                 "parameters": sessions["gradient"].replica.flat.layout.size,
+                                 "parameters": sessions["gradient"].learner.flat.layout.size,
                                  "matrix": _MATRIX, "copied_bytes": _COPIED, **spread(outcome.values)}), flush=True)
 
 
@@ -62,15 +62,15 @@ def _parts(gradient, sharded) -> dict:
     """Functions that do one part of a step on all ranks at once, and how often in a call."""
     import tensorflow as tf
 
-    comm, replica, of_part = gradient.comm, gradient.replica, sharded.replica
-    vector = tf.random.stateless_uniform(replica.vector.shape, [0, 0], -1e-3, 1e-3)
+    comm, learner, of_part = gradient.comm, gradient.learner, sharded.learner
+    vector = tf.random.stateless_uniform(learner.vector.shape, [0, 0], -1e-3, 1e-3)
     own = vector[of_part.part[0] : sum(of_part.part)]
     tall = np.ones(_COPIED, np.uint8)
     target = np.empty_like(tall)
     return {
         "input": (partial(_read, gradient), _STEPS),
         "forward and backward": (_forward_and_backward(gradient), _STEPS),
-        "update": (_repeated(lambda: replica.update(vector)), _STEPS),
+        "update": (_repeated(lambda: learner.update(vector)), _STEPS),
         "update, this rank's part": (_repeated(lambda: of_part.update(own)), _STEPS),
         "all-reduce": (_repeated(lambda: comm.sum(vector)), _STEPS),
         "reduce-scatter, all-gather": (_repeated(lambda: comm.all_gather(comm.reduce_scatter(vector))), _STEPS),
@@ -122,9 +122,9 @@ def _forward_and_backward(session):
 
     from hvd_ae.data.feed import super_batches
     from hvd_ae.data.source import SAMPLES
-    from hvd_ae.models.replica import Batch
+    from hvd_ae.models.learner import Batch
 
-    train, replica = session.source.train, session.replica
+    train, learner = session.source.train, session.learner
     with super_batches(train, [SAMPLES], session.plan(0), 0, [_STEPS]) as feed:
         super_batch = next(feed)
     inputs, sizes = tf.constant(super_batch.example[SAMPLES]), tf.constant(super_batch.batch_sizes)
@@ -133,10 +133,10 @@ def _forward_and_backward(session):
     @tf.function
     def run():
         first, loss_sum = tf.constant(0), tf.constant(0.0)
-        gradient = tf.zeros_like(replica.vector)
+        gradient = tf.zeros_like(learner.vector)
         for step in tf.range(_STEPS):
             values = tf.cast(inputs[first : first + sizes[step]], tf.float32) * scale
-            gradient, loss = replica.gradient(Batch(values, values, sizes[step], sizes[step]), sizes[step])
+            gradient, loss = learner.gradient(Batch(values, values, sizes[step], sizes[step]), sizes[step])
             loss_sum += loss
             first += sizes[step]
         return loss_sum, gradient

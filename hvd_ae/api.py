@@ -146,15 +146,15 @@ def _finish(session: Session, folder: RunFolder) -> dict:
 
 
 def _write_outcome(session: Session, folder: RunFolder) -> dict:
-    replica, settings = session.replica, session.settings
+    learner, settings = session.learner, session.settings
     folder.check_held()
     records = folder.read_metrics()
     parameters, buffers = session.strategy.result
-    replica.release_optimizer_state()  # writing a model takes memory
-    model = replica.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
+    learner.release_optimizer_state()  # writing a model takes memory
+    model = learner.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
     encoder = save_models(model, folder.path)
     draw_pictures(model, encoder, session.source, records, settings.loss, folder.path)
-    summary = summarize(settings, session.comm.world, replica.flat.layout.size, records, checksum(parameters), session.cursor)
+    summary = summarize(settings, session.comm.world, learner.flat.layout.size, records, checksum(parameters), session.cursor)
     folder.write_summary(summary)
     log.info(f"model, pictures and figures are in {folder.path}")
     return summary
@@ -172,6 +172,6 @@ def announce(session: Session) -> None:
         f"{world.size} rank{'s' * (world.size > 1)}{nodes}, collectives: {s.collectives}\n"
         f"data: {train.name}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
         f"shape {train.fields[SAMPLES].shape}, partition {s.partition}\n"
-        f"model: {s.model}, {session.replica.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
+        f"model: {s.model}, {session.learner.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
         f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
         f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})")

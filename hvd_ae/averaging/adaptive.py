@@ -20,8 +20,8 @@ class Adaptive(Parameter):
     measured, a rerun may choose otherwise. Optimizer state, incomplete periods and weights are those of `parameter`.
     """
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         self.period = None  # it changes under way
         self.bounds = settings.min_sync_every, max(settings.min_sync_every, min(settings.max_sync_every, steps_per_epoch))
         self.sync_every = tf.Variable(min(settings.sync_every, self.bounds[1]), name="sync_every", trainable=False)
@@ -35,7 +35,7 @@ class Adaptive(Parameter):
 
     def begin_epoch(self, epoch: int) -> None:
         self._seen, self._seconds = (self.drift.numpy(), self.comm.traffic.seconds), 0.0
-        if not self.replica.updates:  # the run's beginning, which one that is resumed has behind it
+        if not self.learner.updates:  # the run's beginning, which one that is resumed has behind it
             self.choices.append([0, int(self.sync_every)])
 
     def after_call(self, step: int, seconds: float) -> None:
@@ -47,7 +47,7 @@ class Adaptive(Parameter):
         if not averages:
             return
         self._seen, self._seconds = (drift, communication), 0.0
-        norm = self.comm.mean(tf.norm(self.replica.vector)[tf.newaxis]).numpy()[0]
+        norm = self.comm.mean(tf.norm(self.learner.vector)[tf.newaxis]).numpy()[0]
         was = int(self.sync_every)
         chosen = self.choose(was, float(np.sqrt(squares / averages) / norm), float(talked / total))
         if chosen != was:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hvd_ae.averaging.cost import Job, Parts, nodes_of, slowest
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.errors import Refused
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 
@@ -27,8 +27,8 @@ class Adasum(Strategy):
                           f"two: start {1 << world.size.bit_length() - 1} or {1 << world.size.bit_length()}")
 
     def step(self, batch: Batch) -> tf.Tensor:
-        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.maximum(batch.size, 1))
-        self.replica.update(self.comm.adasum(gradient))
+        gradient, loss_sum = self.learner.gradient(batch, divisor=tf.maximum(batch.size, 1))
+        self.learner.update(self.comm.adasum(gradient))
         return loss_sum
 
     @tf.function

@@ -17,24 +17,24 @@ class Elastic(Periodic):
 
     kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT, Kind.PARAMETERS})
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         self.centre_rate = settings.elastic_rate
         self.rank_rate = settings.elastic_rate / comm.world.size
-        self.centre = tf.Variable(replica.vector, name="centre", trainable=False)
+        self.centre = tf.Variable(learner.vector, name="centre", trainable=False)
 
     @property
     def result(self) -> tuple[tf.Variable, tf.Variable]:
-        return self.centre, self.replica.buffers
+        return self.centre, self.learner.buffers
 
     def added_state(self) -> dict[str, State]:
         return {"centre": State(self.centre, Kind.STRATEGY)}
 
     def average_period(self) -> None:
         """One elastic move of ranks and centre, both from where they were before it."""
-        mean = self.comm.mean(tf.convert_to_tensor(self.replica.vector))
-        self.add_drift(self.replica.vector, mean)
-        self.replica.vector.assign_sub(self.rank_rate * (self.replica.vector - self.centre))
+        mean = self.comm.mean(tf.convert_to_tensor(self.learner.vector))
+        self.add_drift(self.learner.vector, mean)
+        self.learner.vector.assign_sub(self.rank_rate * (self.learner.vector - self.centre))
         self.centre.assign_add(self.centre_rate * (mean - self.centre))
-        self.replica.constrain(self.replica.vector)
-        self.replica.constrain(self.centre)
+        self.learner.constrain(self.learner.vector)
+        self.learner.constrain(self.centre)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.cost import Job, Parts, slowest, widest_link
 from hvd_ae.averaging.strategy import Strategy
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 from hvd_ae.models.state import Kind, State
 
 
@@ -21,27 +21,27 @@ class Gossip(Strategy):
     kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT, Kind.PARAMETERS})
     period = None
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         self.graph = settings.graph
-        self.mean = tf.Variable(replica.vector, name="mean", trainable=False)
+        self.mean = tf.Variable(learner.vector, name="mean", trainable=False)
         self.steps = tf.Variable(0, name="steps", trainable=False)
 
     @property
     def result(self) -> tuple[tf.Variable, tf.Variable]:
-        return self.mean, self.replica.buffers
+        return self.mean, self.learner.buffers
 
     def added_state(self) -> dict[str, State]:
         return {"mean": State(self.mean, Kind.STRATEGY), "gossip_steps": State(self.steps, Kind.STRATEGY, of_rank=True)}
 
     def step(self, batch: Batch) -> tf.Tensor:
-        loss_sum = self.replica.local_update(batch)
+        loss_sum = self.learner.local_update(batch)
         self.mix()
         return loss_sum
 
     def mix(self) -> None:
         """One round of averaging with the neighbours."""
-        size, own = self.comm.world.size, tf.convert_to_tensor(self.replica.vector)
+        size, own = self.comm.world.size, tf.convert_to_tensor(self.learner.vector)
         if self.graph == "complete" or size == 1:
             mixed = self.comm.mean(own)
         elif self.graph == "ring" and size > 2:
@@ -52,15 +52,15 @@ class Gossip(Strategy):
         else:
             distance = tf.bitwise.left_shift(1, self.steps % (size - 1).bit_length())
             mixed = (own + self.comm.ring_shift(own, distance)) / 2.0
-        self.replica.vector.assign(mixed)
-        self.replica.constrain(self.replica.vector)
+        self.learner.vector.assign(mixed)
+        self.learner.constrain(self.learner.vector)
         self.steps.assign_add(1)
 
     @tf.function
     def synchronize(self) -> None:
-        self.mean.assign(self.comm.mean(tf.convert_to_tensor(self.replica.vector)))
-        self.add_drift(self.replica.vector, self.mean)
-        self.replica.constrain(self.mean)
+        self.mean.assign(self.comm.mean(tf.convert_to_tensor(self.learner.vector)))
+        self.add_drift(self.learner.vector, self.mean)
+        self.learner.constrain(self.mean)
         self.synchronize_state()
 
     @staticmethod

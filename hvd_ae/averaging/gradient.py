@@ -5,7 +5,7 @@ import tensorflow as tf
 from hvd_ae.averaging.compression import compressed_sum
 from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, slowest
 from hvd_ae.averaging.strategy import Strategy
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 
 
 class Gradient(Strategy):
@@ -21,15 +21,15 @@ class Gradient(Strategy):
     (Li et al. 2020, https://arxiv.org/abs/2006.15704, section 3.2).
     """
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         self.accumulate = settings.accumulate or 1
         self.clip_norm = settings.clip_norm
         self.compression = settings.compression or "none"
         self.buckets = settings.buckets or 1
         self.period = self.accumulate
         if self.accumulate > 1:
-            self.accumulated = tf.Variable(tf.zeros_like(replica.vector), name="accumulated", trainable=False)
+            self.accumulated = tf.Variable(tf.zeros_like(learner.vector), name="accumulated", trainable=False)
             self.samples_accumulated = tf.Variable(0, name="samples_accumulated", trainable=False)
             self.steps_accumulated = tf.Variable(0, name="steps_accumulated", trainable=False)
 
@@ -42,10 +42,10 @@ class Gradient(Strategy):
 
     def step(self, batch: Batch) -> tf.Tensor:
         if self.accumulate == 1:
-            gradient, loss_sum = self.replica.gradient_in_buckets(batch, batch.global_size, self.buckets)
+            gradient, loss_sum = self.learner.gradient_in_buckets(batch, batch.global_size, self.buckets)
             self.reduce_and_update(*gradient)
             return loss_sum
-        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
+        gradient, loss_sum = self.learner.gradient(batch, divisor=tf.constant(1))
         self.accumulated.assign_add(gradient)
         self.samples_accumulated.assign_add(batch.global_size)
         self.steps_accumulated.assign_add(1)
@@ -66,7 +66,7 @@ class Gradient(Strategy):
             with tf.control_dependencies(reduced[:1]):
                 reduced.insert(0, compressed_sum(self.comm, tf.identity(bucket), self.compression))
         gradient = tf.concat(reduced, axis=0) if len(reduced) > 1 else reduced[0]
-        self.replica.update(self.clipped(gradient, tf.reduce_sum(tf.square(gradient))))
+        self.learner.update(self.clipped(gradient, tf.reduce_sum(tf.square(gradient))))
 
     def clipped(self, gradient: tf.Tensor, square: tf.Tensor) -> tf.Tensor:
         """The gradient, shortened where the norm whose square is given exceeds `clip_norm`."""

@@ -9,7 +9,7 @@ from hvd_ae.averaging.cost import Job, Parts, all_reduce, nodes_of, slowest
 from hvd_ae.averaging.parameter import Parameter
 from hvd_ae.collectives.communicator import part_sizes
 from hvd_ae.errors import Refused
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 
@@ -29,8 +29,8 @@ class Hierarchical(Parameter):
     them; `ranks_per_node` lets consecutive ranks of one machine stand for several.
     """
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         _, each = _nodes_of(settings, comm.world)
         mine = comm.world.node if settings.ranks_per_node is None else comm.world.rank // each
         node_of = comm.all_gather(np.array([mine], np.int64)).numpy().tolist()
@@ -50,12 +50,12 @@ class Hierarchical(Parameter):
                           f"multiple of {each}: start the same number on each node, or set --ranks-per-node")
 
     def step_within_period(self, batch: Batch) -> tf.Tensor:
-        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
+        gradient, loss_sum = self.learner.gradient(batch, divisor=tf.constant(1))
         with tf.control_dependencies([gradient]):  # else its seconds would hold those of the gradient
             samples = self.inside.sum(tf.cast(batch.size, tf.float32)[tf.newaxis])[0]
         gradient = self.inside.sum(gradient)
         if samples > 0:
-            self.replica.update(gradient / samples)
+            self.learner.update(gradient / samples)
         return loss_sum
 
     def average_all(self, *vectors: tf.Variable) -> None:
@@ -67,7 +67,7 @@ class Hierarchical(Parameter):
                 first, count = sum(sizes[: self.inside.world.rank]), sizes[self.inside.world.rank]
                 part = self.across.sum(weight * vector[first : first + count])
                 vector.assign(tf.ensure_shape(self.inside.all_gather(part, vector.shape[0]), vector.shape))
-            self.average(self.replica.buffers)
+            self.average(self.learner.buffers)
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.averaging.strategy import OfRanks, Strategy
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 from hvd_ae.models.state import Kind
 from hvd_ae.runtime.world import World
 
@@ -23,7 +23,7 @@ class Independent(Strategy):
     period = None
 
     def step(self, batch: Batch) -> tf.Tensor:
-        return self.replica.local_update(batch)
+        return self.learner.local_update(batch)
 
     def reshard(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
         """Nothing is averaged: a rank goes on with one of the models there were, in turn."""

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.averaging.strategy import Strategy, of_rank
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 from hvd_ae.models.state import Kind, State
 from hvd_ae.runtime.world import World
 
@@ -23,13 +23,13 @@ class OneShot(Strategy):
     kinds_of_rank = frozenset(Kind)
     period = None
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
-        self.mean = tf.Variable(replica.vector, name="mean", trainable=False)
-        self.mean_buffers = tf.Variable(replica.buffers, name="mean_buffers", trainable=False)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
+        self.mean = tf.Variable(learner.vector, name="mean", trainable=False)
+        self.mean_buffers = tf.Variable(learner.buffers, name="mean_buffers", trainable=False)
         # with the tables of the first rank in the places of this rank's own
         self.first_counters = [counter if is_seed else tf.Variable(counter, trainable=False)
-                               for counter, is_seed in zip(replica.counters, replica.flat.is_seed)]
+                               for counter, is_seed in zip(learner.counters, learner.flat.is_seed)]
 
     @property
     def result(self) -> tuple[tf.Variable, tf.Variable]:
@@ -41,27 +41,27 @@ class OneShot(Strategy):
 
     def added_state(self) -> dict[str, State]:
         first = {f"first_{position}": State(counter, Kind.STRATEGY) for position, counter in enumerate(self.first_counters)
-                 if not self.replica.flat.is_seed[position]}
+                 if not self.learner.flat.is_seed[position]}
         return {"mean": State(self.mean, Kind.STRATEGY), "mean_buffers": State(self.mean_buffers, Kind.STRATEGY), **first,
-                "samples_trained": State(self.replica.samples_since_sync, Kind.STRATEGY, of_rank=True)}
+                "samples_trained": State(self.learner.samples_since_sync, Kind.STRATEGY, of_rank=True)}
 
     def reshard(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
         """Another number of ranks begins from the mean, which holds all that has been trained on."""
         return None if name == "samples_trained" else super().reshard(name, of_ranks, world)
 
     def step(self, batch: Batch) -> tf.Tensor:
-        return self.replica.local_update(batch)
+        return self.learner.local_update(batch)
 
     @tf.function
     def synchronize(self) -> None:
         weight, trained = self.weight()
         if trained:
-            self.mean.assign(self.comm.sum(weight * self.replica.vector))
-            self.add_drift(self.replica.vector, self.mean)
-            self.replica.constrain(self.mean)
-            if self.replica.buffers.shape[0]:
-                self.mean_buffers.assign(self.comm.sum(weight * self.replica.buffers))
-        for first, own in zip(self.first_counters, self.replica.counters):
+            self.mean.assign(self.comm.sum(weight * self.learner.vector))
+            self.add_drift(self.learner.vector, self.mean)
+            self.learner.constrain(self.mean)
+            if self.learner.buffers.shape[0]:
+                self.mean_buffers.assign(self.comm.sum(weight * self.learner.buffers))
+        for first, own in zip(self.first_counters, self.learner.counters):
             if first is not own:
                 first.assign(of_rank(self.first_trainer, own, self.comm))
 

@@ -20,11 +20,11 @@ class Overlapped(Periodic):
 
     kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT})
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         self.period = None
         self.async_sum = comm.async_sum()
-        self.sent = tf.Variable(tf.zeros_like(replica.vector), name="sent", trainable=False)
+        self.sent = tf.Variable(tf.zeros_like(learner.vector), name="sent", trainable=False)
         self.sent_weight = tf.Variable(0.0, name="sent_weight", trainable=False)
         self.samples_sent = tf.Variable(tf.zeros([2], tf.int64), name="samples_sent", trainable=False)  # since then
         self.under_way = tf.Variable(False, name="under_way", trainable=False)
@@ -51,8 +51,8 @@ class Overlapped(Periodic):
         self._take_over()
         weight, trained = self._weight_of_period()
         if trained:
-            self.replica.vector.assign(self.comm.sum(weight * self.replica.vector))
-            self.replica.constrain(self.replica.vector)
+            self.learner.vector.assign(self.comm.sum(weight * self.learner.vector))
+            self.learner.constrain(self.learner.vector)
         self.synchronize_state()
         self.samples_sent.assign([0, 0])
         self.steps_since.assign(0)
@@ -62,22 +62,22 @@ class Overlapped(Periodic):
         if self.under_way:
             average = tf.ensure_shape(tf.numpy_function(self.async_sum.end, [], tf.float32), self.sent.shape)
             self.add_drift(self.sent, average)
-            self.replica.vector.assign(average + (self.replica.vector - self.sent))
-            self.replica.constrain(self.replica.vector)
+            self.learner.vector.assign(average + (self.learner.vector - self.sent))
+            self.learner.constrain(self.learner.vector)
             self.under_way.assign(False)
 
     def _send(self) -> None:
         """Begin to average where this rank is now, where any rank has trained."""
         weight, trained = self._weight_of_period()
         if trained:
-            self.sent.assign(self.replica.vector)
+            self.sent.assign(self.learner.vector)
             self.sent_weight.assign(weight)
             tf.numpy_function(self.async_sum.begin, [weight * self.sent], tf.bool)
-            self.samples_sent.assign(self.replica.samples_since_sync)
+            self.samples_sent.assign(self.learner.samples_since_sync)
             self.under_way.assign(True)
 
     def _weight_of_period(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.weight(self.replica.samples_since_sync - self.samples_sent)
+        return self.weight(self.learner.samples_since_sync - self.samples_sent)
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

@@ -19,8 +19,8 @@ class Parameter(Periodic):
     2023, https://arxiv.org/abs/2311.08105). Its vectors are the same on all ranks.
     """
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         self.optimizer_state = settings.optimizer_state
         # steps without samples are not counted by the optimizer, so its counts may differ too
         of_optimizer = {Kind.OPTIMIZER} if settings.optimizer_state == "keep" else set()
@@ -28,8 +28,8 @@ class Parameter(Periodic):
         self.outer = settings.outer_optimizer or "none"
         if self.outer != "none":
             self.outer_rate, self.outer_momentum = settings.outer_learning_rate, settings.outer_momentum
-            self.anchor = tf.Variable(replica.vector, name="anchor", trainable=False)
-            self.velocity = tf.Variable(tf.zeros_like(replica.vector), name="velocity", trainable=False)
+            self.anchor = tf.Variable(learner.vector, name="anchor", trainable=False)
+            self.velocity = tf.Variable(tf.zeros_like(learner.vector), name="velocity", trainable=False)
 
     def added_state(self) -> dict[str, State]:
         if self.outer == "none":
@@ -39,28 +39,28 @@ class Parameter(Periodic):
     def begin_here(self) -> None:
         """Let the first outer step start from where the ranks are now, if none has been taken and no period is under way."""
         if self.outer != "none" and not self.steps_into_period and not np.any(self.velocity):
-            self.anchor.assign(self.replica.vector)
+            self.anchor.assign(self.learner.vector)
 
     def average_period(self) -> None:
         """The average, what it does to the optimizer's state, and the outer step."""
-        before = tf.identity(self.replica.vector)
-        self.average_all(self.replica.vector, *(self.replica.optimizer_state if self.optimizer_state == "average" else []))
+        before = tf.identity(self.learner.vector)
+        self.average_all(self.learner.vector, *(self.learner.optimizer_state if self.optimizer_state == "average" else []))
         if self.optimizer_state == "reset":
-            for vector in self.replica.optimizer_state:
+            for vector in self.learner.optimizer_state:
                 vector.assign(tf.zeros_like(vector))
-        self.add_drift(before, self.replica.vector)
+        self.add_drift(before, self.learner.vector)
         if self.outer != "none":
             self._outer_step()
         else:
-            self.replica.constrain(self.replica.vector)
+            self.learner.constrain(self.learner.vector)
 
     def average_all(self, *vectors: tf.Variable) -> None:
-        self.average(*vectors, self.replica.buffers)
+        self.average(*vectors, self.learner.buffers)
 
     def _outer_step(self) -> None:
-        moved = self.anchor - self.replica.vector
+        moved = self.anchor - self.learner.vector
         self.velocity.assign(self.outer_momentum * self.velocity + moved)
         step = moved + self.outer_momentum * self.velocity if self.outer == "nesterov" else self.velocity
         self.anchor.assign_sub(self.outer_rate * step)
-        self.replica.constrain(self.anchor)
-        self.replica.vector.assign(self.anchor)
+        self.learner.constrain(self.anchor)
+        self.learner.vector.assign(self.anchor)

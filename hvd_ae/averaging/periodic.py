@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, slowest
 from hvd_ae.averaging.strategy import Strategy
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 
 
 class Periodic(Strategy):
     """Counts the steps of a period, and ends it after `sync_every`, or earlier where the ranks have to synchronize."""
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         self.sync_every = self.period = settings.sync_every
         self.steps_since = tf.Variable(0, name="steps_since", trainable=False)
 
@@ -38,7 +38,7 @@ class Periodic(Strategy):
         return loss_sum
 
     def step_within_period(self, batch: Batch) -> tf.Tensor:
-        return self.replica.local_update(batch)
+        return self.learner.local_update(batch)
 
     @tf.function
     def synchronize(self) -> None:

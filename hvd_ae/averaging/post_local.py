@@ -5,7 +5,7 @@ import tensorflow as tf
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.averaging.parameter import Parameter
 from hvd_ae.averaging.strategy import Strategy
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 from hvd_ae.models.state import State
 
 
@@ -16,10 +16,10 @@ class PostLocal(Strategy):
     what becomes of optimizer state and incomplete periods.
     """
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
-        self.first = Gradient(replica, comm, settings, steps_per_epoch)
-        self.then = Parameter(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
+        self.first = Gradient(learner, comm, settings, steps_per_epoch)
+        self.then = Parameter(learner, comm, settings, steps_per_epoch)
         self.drift, self.kinds_of_rank, self.period = self.then.drift, self.then.kinds_of_rank, self.then.period
         self.local_after = settings.local_after
         self.is_local = tf.Variable(False, name="is_local", trainable=False)

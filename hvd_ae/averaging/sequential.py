@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.cost import Job, Parts, all_reduce_everywhere, widest_link
 from hvd_ae.averaging.periodic import Periodic
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 from hvd_ae.models.state import Kind
 
 
@@ -20,10 +20,10 @@ class Sequential(Periodic):
 
     kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER, Kind.COUNT})
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         self.steps_at_once = settings.sync_every
-        self.kept = tf.Variable(tf.zeros_like(replica.vector), name="kept", trainable=False)
+        self.kept = tf.Variable(tf.zeros_like(learner.vector), name="kept", trainable=False)
         self.point_to_point = comm.point_to_point() if comm.world.size > 1 else None
 
     def close(self) -> None:
@@ -33,7 +33,7 @@ class Sequential(Periodic):
     def step_within_period(self, batch: Batch) -> tf.Tensor:
         if self.steps_since == 0:
             self._wait_for_my_turn()
-        return self.replica.local_update(batch)
+        return self.learner.local_update(batch)
 
     def _wait_for_my_turn(self) -> None:
         rank = self.comm.world.rank
@@ -50,13 +50,13 @@ class Sequential(Periodic):
     def average_period(self) -> None:
         """End of my turn: my part of the mean goes on, and the whole mean comes back."""
         rank, size = self.comm.world.rank, self.comm.world.size
-        trained = tf.identity(self.replica.vector)
+        trained = tf.identity(self.learner.vector)
         self.kept.assign((self.kept * float(rank) + trained) / float(rank + 1))
         if rank + 1 < size:
             tf.numpy_function(lambda mean: self.point_to_point.send(mean, rank + 1) or np.int32(0), [self.kept], tf.int32)
-        self.replica.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.kept), size - 1))
-        self.add_drift(trained, self.replica.vector)
-        self.replica.constrain(self.replica.vector)
+        self.learner.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.kept), size - 1))
+        self.add_drift(trained, self.learner.vector)
+        self.learner.constrain(self.learner.vector)
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

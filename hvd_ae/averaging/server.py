@@ -10,7 +10,7 @@ from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.feed import SuperBatch
 from hvd_ae.errors import Refused
-from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.models.learner import Batch, Learner
 from hvd_ae.models.state import Kind
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
@@ -41,12 +41,12 @@ class Server(Strategy):
     period = None
     first_trainer = 1
 
-    def __init__(self, replica, comm, settings, steps_per_epoch):
-        super().__init__(replica, comm, settings, steps_per_epoch)
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
         workers = comm.world.size - 1
         aggregate = settings.aggregate or workers
         kind = _Synchronous if settings.server == "sync" else _Asynchronous
-        self.exchange = kind(replica, comm, workers, aggregate)
+        self.exchange = kind(learner, comm, workers, aggregate)
         self.is_server = comm.world.rank == _SERVER
 
     @classmethod
@@ -84,14 +84,14 @@ class Server(Strategy):
             loss_sum = super().run_call(run_steps, super_batch)
             self.exchange.end()
             return loss_sum
-        self.replica.samples_since_sync.assign_add([0, int(super_batch.global_batch_sizes.sum())])
+        self.learner.samples_since_sync.assign_add([0, int(super_batch.global_batch_sizes.sum())])
         self.exchange.serve(len(super_batch.batch_sizes))
         return 0.0
 
     def step(self, batch: Batch) -> tf.Tensor:
         parameters = tf.numpy_function(self.exchange.fetch, [], tf.float32)
-        self.replica.vector.assign(tf.ensure_shape(parameters, self.replica.vector.shape))
-        gradient, loss_sum = self.replica.gradient(batch, divisor=tf.constant(1))
+        self.learner.vector.assign(tf.ensure_shape(parameters, self.learner.vector.shape))
+        gradient, loss_sum = self.learner.gradient(batch, divisor=tf.constant(1))
         tf.numpy_function(self.exchange.push, [gradient, batch.size], tf.int32)
         return loss_sum
 
@@ -101,7 +101,7 @@ class Server(Strategy):
 
     @tf.function
     def _take_over(self) -> None:
-        self.replica.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.replica.vector), _SERVER))
+        self.learner.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.learner.vector), _SERVER))
         self.synchronize_state()
 
     def measurements(self) -> dict:
@@ -114,8 +114,8 @@ class Server(Strategy):
 class _Synchronous:
     """The exchange of "sync": two messages there, and one back."""
 
-    def __init__(self, replica: Replica, comm: Communicator, workers: int, aggregate: int):
-        self._replica, self._workers, self._aggregate = replica, workers, aggregate
+    def __init__(self, learner: Learner, comm: Communicator, workers: int, aggregate: int):
+        self._replica, self._workers, self._aggregate = learner, workers, aggregate
         self.beside = self._messages = comm.point_to_point()
         self.version = 0  # of the parameters that this rank has
         self._parameters: np.ndarray | None = None  # of a worker: what the server answered last
@@ -189,9 +189,9 @@ class _Synchronous:
 class _Asynchronous:
     """The exchange of "async": a window of one-sided MPI."""
 
-    def __init__(self, replica: Replica, comm: Communicator, workers: int, aggregate: int):
-        self._replica, self._workers = replica, workers
-        self.beside = self._window = comm.parameter_window(replica.vector.shape[0])
+    def __init__(self, learner: Learner, comm: Communicator, workers: int, aggregate: int):
+        self._replica, self._workers = learner, workers
+        self.beside = self._window = comm.parameter_window(learner.vector.shape[0])
         self.version = 0  # of the parameters that this rank has
         self._staleness: list[int] = []
 

@@ -25,7 +25,7 @@ class Sharded(Gradient):
         """The parts of the optimizer's state are put together and cut anew: nothing is lost."""
         if self.state[name].kind is not Kind.OPTIMIZER:
             return super().reshard(name, of_ranks, world)
-        first, count = self.replica.part
+        first, count = self.learner.part
         return np.concatenate(list(of_ranks))[first : first + count]
 
     @staticmethod
@@ -38,20 +38,20 @@ class Sharded(Gradient):
         self._take_my_part()
 
     def _take_my_part(self) -> None:
-        first, count = self.replica.part
-        self.replica.trained.value.assign(self.replica.vector[first : first + count])
+        first, count = self.learner.part
+        self.learner.trained.value.assign(self.learner.vector[first : first + count])
 
     def reduce_and_update(self, gradient: tf.Tensor) -> None:
-        _, count = self.replica.part
+        _, count = self.learner.part
         mine = tf.ensure_shape(self.comm.reduce_scatter(gradient), [count])
         square = tf.constant(0.0)
         if self.clip_norm is not None:
             square = self.comm.sum(tf.reduce_sum(tf.square(mine))[tf.newaxis])[0]
-        self.replica.update(self.clipped(mine, square))
-        whole = self.comm.all_gather(tf.convert_to_tensor(self.replica.trained.value), self.replica.vector.shape[0])
-        self.replica.vector.assign(tf.ensure_shape(whole, self.replica.vector.shape))
-        if self.replica.flat.is_constrained:  # of whole layers, in which a part may begin and end
-            self.replica.constrain(self.replica.vector)
+        self.learner.update(self.clipped(mine, square))
+        whole = self.comm.all_gather(tf.convert_to_tensor(self.learner.trained.value), self.learner.vector.shape[0])
+        self.learner.vector.assign(tf.ensure_shape(whole, self.learner.vector.shape))
+        if self.learner.flat.is_constrained:  # of whole layers, in which a part may begin and end
+            self.learner.constrain(self.learner.vector)
             self._take_my_part()
 
     @staticmethod

@@ -11,7 +11,7 @@ import tensorflow as tf
 from hvd_ae.averaging.cost import Job, Parts
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.feed import SuperBatch
-from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.models.learner import Batch, Learner
 from hvd_ae.models.state import Kind, State
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
@@ -22,12 +22,12 @@ class OfRanks(Iterator[np.ndarray], Sized):
 
 
 class Strategy(ABC):
-    """A way to keep ranks together, bound to this rank's replica.
+    """A way to keep ranks together, bound to this rank's learner.
 
     Whatever a strategy does, some things are the same for all. Buffers (batch normalisation's statistics) are averaged when
     the ranks synchronize, weighted by the samples each rank has seen since. Seeds (dropout's) are a rank's own. Of tables
     (masks, indices), which have no mean, all ranks take over those of the first rank that trains. And whatever writes
-    parameters, `Replica.update` apart, has the layers' constraints applied to them: `self.replica.constrain`.
+    parameters, `Learner.update` apart, has the layers' constraints applied to them: `self.learner.constrain`.
 
     Args:
         steps_per_epoch: of every rank, for strategies that change with the epoch.
@@ -43,8 +43,8 @@ class Strategy(ABC):
     # steps that ranks take without meeting in between, so that calls into the graph must hold whole multiples of them
     steps_at_once = 1
 
-    def __init__(self, replica: Replica, comm: Communicator, settings: TrainSettings, steps_per_epoch: int):
-        self.replica = replica
+    def __init__(self, learner: Learner, comm: Communicator, settings: TrainSettings, steps_per_epoch: int):
+        self.learner = learner
         self.comm = comm
         # of this rank's distances from the average, one for each average: their squares' sum, and their number
         self.drift = tf.Variable(tf.zeros([2], tf.float64), name="drift", trainable=False)
@@ -94,23 +94,23 @@ class Strategy(ABC):
     @property
     def result(self) -> tuple[tf.Variable, tf.Variable]:
         """The parameters and buffers to evaluate and to save, once the ranks are synchronized."""
-        return self.replica.vector, self.replica.buffers
+        return self.learner.vector, self.learner.buffers
 
     @property
     def result_counters(self) -> list[tf.Variable]:
         """Seeds and tables to evaluate and to save with `result`."""
-        return self.replica.counters
+        return self.learner.counters
 
     def added_state(self) -> dict[str, State]:
-        """What this strategy adds to the replica's state, by names of its own."""
+        """What this strategy adds to the learner's state, by names of its own."""
         return {}
 
     @property
     def state(self) -> dict[str, State]:
         """Everything that training changes, by name."""
-        of_replica = {name: each._replace(of_rank=each.kind in self.kinds_of_rank)
-                      for name, each in self.replica.state.items()}
-        return of_replica | self.added_state()
+        of_learner = {name: each._replace(of_rank=each.kind in self.kinds_of_rank)
+                      for name, each in self.learner.state.items()}
+        return of_learner | self.added_state()
 
     def replicated_state(self) -> dict[str, tf.Variable]:
         """What all ranks hold alike once they are synchronized."""
@@ -124,7 +124,7 @@ class Strategy(ABC):
     def exact_state(self) -> dict[str, tf.Variable]:
         """`state`, and what else ranks that have not synchronized need to go on exactly as they would have."""
         variables = {name: each.variable for name, each in self.state.items()}
-        return {**variables, "samples_since_sync": self.replica.samples_since_sync, "drift": self.drift}
+        return {**variables, "samples_since_sync": self.learner.samples_since_sync, "drift": self.drift}
 
     def reshard(self, name: str, of_ranks: OfRanks, world: World) -> np.ndarray | None:
         """Where this rank begins with one of `rank_state`, when another number of ranks has got here.
@@ -179,8 +179,8 @@ class Strategy(ABC):
 
         Every strategy ends `synchronize` with it. Inside `tf.function`.
         """
-        self.average(self.replica.buffers)
-        for table in self.replica.tables:
+        self.average(self.learner.buffers)
+        for table in self.learner.tables:
             table.assign(of_rank(self.first_trainer, table, self.comm))
 
     def average(self, *vectors: tf.Variable) -> None:
@@ -193,14 +193,14 @@ class Strategy(ABC):
             for vector in vectors:
                 if vector.shape[0]:
                     vector.assign(self.comm.sum(weight * vector))
-            self.replica.samples_since_sync.assign([0, 0])
+            self.learner.samples_since_sync.assign([0, 0])
 
     def weight(self, samples: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """This rank's share of `samples` (its own, those of all ranks), and whether there are any.
 
         Without them, of the samples trained on since the last average.
         """
-        mine, all_ranks = tf.unstack(tf.cast(self.replica.samples_since_sync if samples is None else samples, tf.float64))
+        mine, all_ranks = tf.unstack(tf.cast(self.learner.samples_since_sync if samples is None else samples, tf.float64))
         return tf.cast(tf.math.divide_no_nan(mine, all_ranks), tf.float32), all_ranks > 0
 
     def add_drift(self, before: tf.Tensor, average: tf.Tensor) -> None:

@@ -158,8 +158,8 @@ def _trained(engine: Communicator, **changes) -> Session:
 
 def _moved_apart(ours: Session, theirs: Session, engine: Communicator) -> float:
     """The largest difference of a parameter on any rank, over the largest distance that one has moved."""
-    begun = _session(SingleCommunicator()).replica.vector.numpy()
-    first, second = ours.replica.vector.numpy(), theirs.replica.vector.numpy()
+    begun = _session(SingleCommunicator()).learner.vector.numpy()
+    first, second = ours.learner.vector.numpy(), theirs.learner.vector.numpy()
     apart = np.max(np.abs(first - second)) / np.max(np.abs(second - begun))
     return float(engine.maximum(np.array([apart], np.float64)).numpy()[0])
 

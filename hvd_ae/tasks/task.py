@@ -9,7 +9,7 @@ import tensorflow as tf
 from hvd_ae.data.checks import Range
 from hvd_ae.data.source import Field
 from hvd_ae.models.flat import FlatModel
-from hvd_ae.models.replica import Replica
+from hvd_ae.models.learner import Learner
 
 Example = Mapping[str, tf.Tensor]  # by field, (samples, *shape)
 
@@ -37,14 +37,14 @@ class Task(ABC):
         """
 
     def build_learner(self, spec: Mapping[str, Field], optimizer: keras.optimizers.Optimizer, rank: int,
-                      part_of: Callable[[int], tuple[int, int] | None]) -> Replica:
+                      part_of: Callable[[int], tuple[int, int] | None]) -> Learner:
         """What computes gradients and takes steps; a training step of one's own is a subclass of it, returned from here.
 
         Args:
             part_of: from a number of parameters to (first, count) of those that this rank's optimizer updates; None for all.
         """
         flat = FlatModel(self.build_model(spec), self.loss)
-        return Replica(flat, optimizer, rank, part_of(flat.layout.size))
+        return Learner(flat, optimizer, rank, part_of(flat.layout.size))
 
     @abstractmethod
     def select(self, example: Example) -> tuple[tf.Tensor, tf.Tensor]:

@@ -26,7 +26,7 @@ class Evaluator:
         @tf.function(input_signature=[specs_of(task.fields, source.fields)])
         def sums(example):
             inputs, targets = task.select(as_seen(example, source.fields))
-            return tf.stack(strategy.replica.losses_of(*strategy.result, strategy.result_counters, inputs, targets,
+            return tf.stack(strategy.learner.losses_of(*strategy.result, strategy.result_counters, inputs, targets,
                                                        task.metrics.values()))
 
         self._sums = sums

@@ -63,7 +63,7 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
         train_loss=float(sums[0]) / cursor.epoch_samples,
         val_loss=validation["val_loss"],
         val_mse=validation.get("val_mse"),
-        learning_rate=session.replica.learning_rate,
+        learning_rate=session.learner.learning_rate,
         seconds=float(seconds),
         timed_seconds=float(warm_seconds),
         timed_samples=clock.warm_samples,

@@ -69,7 +69,7 @@ def _evaluated_by_file(session: "Session", path: Path, indices: np.ndarray) -> n
     for first in range(0, len(indices), batch_size):
         example = source.read(indices[first : first + batch_size], task.fields)
         inputs, targets = task.select(as_seen({name: tf.convert_to_tensor(v) for name, v in example.items()}, source.fields))
-        if not first and session.replica.flat.draws_in_inference(inputs[:1]):
+        if not first and session.learner.flat.draws_in_inference(inputs[:1]):
             return nothing
         outputs = model(inputs, training=False)
         penalty = sum(float(tf.reduce_sum(tf.cast(loss, tf.float32))) for loss in model.losses)

@@ -16,8 +16,8 @@ from hvd_ae.data.load import fingerprint, load
 from hvd_ae.data.partition import Segment
 from hvd_ae.data.source import LABELS, Splits
 from hvd_ae.errors import Refused
+from hvd_ae.models.learner import Learner
 from hvd_ae.models.optimizers import make_optimizer
-from hvd_ae.models.replica import Replica
 from hvd_ae.models.schedules import make_schedule
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all, same_on_all
 from hvd_ae.runtime.world import World
@@ -57,10 +57,10 @@ class Session:
         self._kind = strategy_class(settings.averaging)
         run_on_all(comm, lambda: self._kind.check(settings, comm.world, comm.name))
         run_on_all(comm, self._check_values)
-        self.replica: Replica = run_on_all(comm, self._build_replica)
+        self.learner: Learner = run_on_all(comm, self._build_learner)
         # a model may have drawn without a seed
-        broadcast_variables([self.replica.vector, self.replica.buffers, *self.replica.tables], comm)
-        self.strategy: Strategy = self._kind(self.replica, comm, settings, self.steps_per_epoch)
+        broadcast_variables([self.learner.vector, self.learner.buffers, *self.learner.tables], comm)
+        self.strategy: Strategy = self._kind(self.learner, comm, settings, self.steps_per_epoch)
 
     def __enter__(self) -> "Session":
         return self
@@ -129,7 +129,7 @@ class Session:
         """Of this rank's samples, as they lie in memory or in a file."""
         return self.settings.batch_size * sum(self.source.train.fields[name].bytes_stored for name in self.task.fields)
 
-    def _build_replica(self) -> Replica:
+    def _build_learner(self) -> Learner:
         s, updates = self.settings, self.updates_per_epoch
         rate = self._schedule(updates) if self._schedule else make_schedule(
             s.learning_rate, s.lr_scaling, self.trainers.size, s.warmup_epochs, updates)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.data.source import Source
-from hvd_ae.models.replica import Batch
+from hvd_ae.models.learner import Batch
 from hvd_ae.tasks.task import Task, as_seen, specs_of
 
 

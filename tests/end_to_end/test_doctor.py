@@ -84,7 +84,7 @@ else:  # one rank's own, behind the averaging's back
     def drifting(self, batch):
         loss_sum = step(self, batch)
         if self.comm.world.rank == 1:
-            self.replica.vector.assign(tf.tensor_scatter_nd_add(self.replica.vector, [[7]], [1e-6]))
+            self.learner.vector.assign(tf.tensor_scatter_nd_add(self.learner.vector, [[7]], [1e-6]))
         return loss_sum
     Gradient.step = drifting
 sys.exit(cli.main(["verify", "--averaging", "gradient", "--collectives", "mpi", "--report", sys.argv[2]]))

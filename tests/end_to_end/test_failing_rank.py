@@ -53,7 +53,7 @@ original = Gradient.step
 def one_bit_off_on_rank_1(self, batch):
     loss_sum = original(self, batch)
     if self.comm.world.rank == 1:
-        self.replica.vector.assign(tf.tensor_scatter_nd_add(self.replica.vector, [[7]], [1e-6]))
+        self.learner.vector.assign(tf.tensor_scatter_nd_add(self.learner.vector, [[7]], [1e-6]))
     return loss_sum
 
 Gradient.step = one_bit_off_on_rank_1

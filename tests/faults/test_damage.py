@@ -21,7 +21,7 @@ SETTINGS = TrainSettings(data="synthetic:60x16", model="shallow", epochs=2, batc
 
 
 def values(strategy):
-    return {name: vector.numpy() for name, vector in strategy.vectors.items()}
+    return {name: vector.numpy() for name, (vector, *_) in strategy.state.items()}
 
 
 class SavesEachEpoch(Callback):

@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hvd_ae.models.losses import LOSSES
 from keras import layers
 
 from hvd_ae.averaging.compression import fitting_scale
 from hvd_ae.errors import Refused
 from hvd_ae.models.build import build_model
 from hvd_ae.models.flat import FlatModel
+from hvd_ae.models.learner import Batch, Learner
 from hvd_ae.models.optimizers import make_optimizer
-from hvd_ae.models.replica import Batch, Replica
+from hvd_ae.tasks.losses import LOSSES
 
 HERE = "tests.unit.test_honoured:"
 INPUTS = np.random.default_rng(0).uniform(size=(64, 8)).astype(np.float32)
@@ -42,13 +42,13 @@ def test_updates_under_constraints_are_those_of_keras(constraint):
 
     peer = model()
     peer.compile(optimizer=keras.optimizers.SGD(0.5), loss="mse")
-    replica = Replica(FlatModel(model(), LOSSES["mse"]), make_optimizer("sgd", 0.5), rank=0)
+    learner = Learner(FlatModel(model(), LOSSES["mse"]), make_optimizer("sgd", 0.5), rank=0)
     for rows in (INPUTS[:16], INPUTS[16:48], INPUTS[48:]):
         peer.train_on_batch(rows, rows)
         batch = Batch(tf.constant(rows), tf.constant(rows), tf.constant(len(rows)), tf.constant(len(rows)))
-        replica.update(replica.gradient(batch, tf.constant(len(rows)))[0])
+        learner.update(learner.gradient(batch, tf.constant(len(rows)))[0])
     expected = np.concatenate([np.ravel(weight) for weight in peer.get_weights()])
-    np.testing.assert_allclose(replica.vector, expected, atol=1e-5)
+    np.testing.assert_allclose(learner.vector, expected, atol=1e-5)
 
 
 def test_losses_with_penalties_are_those_that_keras_reports():
@@ -57,9 +57,9 @@ def test_losses_with_penalties_are_those_that_keras_reports():
     flat = FlatModel(model, LOSSES["mse"])
     vectors = flat.read()
     found = flat.value_and_grad(*map(tf.constant, vectors[:2]), [], INPUTS, INPUTS, tf.constant(64))
-    replica = Replica(FlatModel(build_model(HERE + "penalised", (8,), "linear", seed=2), LOSSES["mse"]),
+    learner = Learner(FlatModel(build_model(HERE + "penalised", (8,), "linear", seed=2), LOSSES["mse"]),
                       make_optimizer("sgd", 1.0), rank=0)
-    loss, mse = replica.losses_of(replica.vector, replica.buffers, [], tf.constant(INPUTS), INPUTS, [LOSSES["mse"]])
+    loss, mse = learner.losses_of(learner.vector, learner.buffers, [], tf.constant(INPUTS), INPUTS, [LOSSES["mse"]])
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", metrics=["mse"])
     evaluated = model.evaluate(INPUTS, INPUTS, batch_size=64, return_dict=True, verbose=0)
     assert float(loss) / 64 == pytest.approx(evaluated["loss"], rel=1e-5)
@@ -161,10 +161,10 @@ def test_layers_that_are_frozen_in_the_middle_stay_as_they_are():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(6), layers.Dense(6, name="frozen"), layers.Dense(8)])
     model.get_layer("frozen").trainable = False
     before = model.get_layer("frozen").get_weights()[0]
-    replica = Replica(FlatModel(model, LOSSES["mse"]), make_optimizer("sgd", 0.5), rank=3)
+    learner = Learner(FlatModel(model, LOSSES["mse"]), make_optimizer("sgd", 0.5), rank=3)
     batch = Batch(tf.constant(INPUTS), tf.constant(INPUTS), tf.constant(64), tf.constant(64))
-    replica.update(replica.gradient(batch, tf.constant(64))[0])
-    after = replica.flat.write(replica.vector.numpy(), replica.buffers.numpy())
+    learner.update(learner.gradient(batch, tf.constant(64))[0])
+    after = learner.flat.write(learner.vector.numpy(), learner.buffers.numpy())
     np.testing.assert_array_equal(after.get_layer("frozen").get_weights()[0], before)
 
 

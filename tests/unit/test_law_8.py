@@ -9,8 +9,8 @@ from hvd_ae.collectives.single import SingleCommunicator
 from hvd_ae.data.load import load
 from hvd_ae.models.build import build_model
 from hvd_ae.models.flat import FlatModel
+from hvd_ae.models.learner import Batch, Learner
 from hvd_ae.models.optimizers import make_optimizer
-from hvd_ae.models.replica import Batch, Replica
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks.losses import LOSSES
@@ -40,12 +40,12 @@ def test_the_oracle_agrees_with_finite_differences():
 def test_training_agrees_with_the_oracle_step_by_step(name, tolerance):
     images = load("digits", World()).train.seen(np.arange(1500)).reshape(50, 30, 8, 8)
     model = build_model(name, (8, 8), "sigmoid", seed=5)
-    replica = Replica(FlatModel(model, LOSSES["mse"]), make_optimizer("sgd", 0.5), rank=0)
+    learner = Learner(FlatModel(model, LOSSES["mse"]), make_optimizer("sgd", 0.5), rank=0)
     settings = TrainSettings(averaging="gradient").resolved()
-    strategy = Gradient(replica, SingleCommunicator(), settings, steps_per_epoch=50)
+    strategy = Gradient(learner, SingleCommunicator(), settings, steps_per_epoch=50)
     step = tf.function(strategy.step)
 
-    layers = reference.from_vector(replica.vector.numpy(), WIDTHS[name], ["relu"] * (len(WIDTHS[name]) - 2) + ["sigmoid"])
+    layers = reference.from_vector(learner.vector.numpy(), WIDTHS[name], ["relu"] * (len(WIDTHS[name]) - 2) + ["sigmoid"])
     start = reference.to_vector(layers)
     for batch in images:
         expected = reference.loss_of(layers, batch.reshape(30, 64))
@@ -53,5 +53,5 @@ def test_training_agrees_with_the_oracle_step_by_step(name, tolerance):
         loss_sum = step(Batch(inputs, inputs, tf.constant(30), tf.constant(30)))
         reference.sgd_step(layers, batch.reshape(30, 64), 0.5)
         assert float(loss_sum) / 30 == pytest.approx(expected, rel=1e-5)
-        np.testing.assert_allclose(replica.vector.numpy(), reference.to_vector(layers), atol=tolerance)
+        np.testing.assert_allclose(learner.vector.numpy(), reference.to_vector(layers), atol=tolerance)
     assert np.abs(reference.to_vector(layers) - start).max() > 100 * tolerance  # it did move, by far more than rounding

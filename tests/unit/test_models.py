@@ -8,8 +8,8 @@ import tensorflow as tf
 from hvd_ae.errors import Refused
 from hvd_ae.models.build import build_model, find_encoder
 from hvd_ae.models.flat import FlatModel, Layout
+from hvd_ae.models.learner import Batch, Learner
 from hvd_ae.models.optimizers import OPTIMIZERS, make_optimizer
-from hvd_ae.models.replica import Batch, Replica
 from hvd_ae.models.schedules import Shifted, falling, make_schedule, scaled_rate
 from hvd_ae.tasks.losses import LOSSES
 from tests.parallel.on_ranks.models import normalised
@@ -34,13 +34,13 @@ def test_buckets_are_runs_of_arrays_about_equal_in_numbers(count, buckets):
 
 
 def test_a_gradient_in_buckets_is_the_gradient():
-    replica = Replica(FlatModel(build_model("stacked", (4, 5), "sigmoid", seed=1), LOSSES["mse"]), make_optimizer("sgd", 0.1),
+    learner = Learner(FlatModel(build_model("stacked", (4, 5), "sigmoid", seed=1), LOSSES["mse"]), make_optimizer("sgd", 0.1),
                       rank=0)
-    whole, _ = replica.gradient(a_batch(6), divisor=tf.constant(6))
-    buckets, _ = replica.gradient_in_buckets(a_batch(6), tf.constant(6), 3)
+    whole, _ = learner.gradient(a_batch(6), divisor=tf.constant(6))
+    buckets, _ = learner.gradient_in_buckets(a_batch(6), tf.constant(6), 3)
     assert len(buckets) == 3
     np.testing.assert_array_equal(np.concatenate(buckets), whole)
-    nothing, _ = replica.gradient_in_buckets(a_batch(0), tf.constant(6), 3)
+    nothing, _ = learner.gradient_in_buckets(a_batch(0), tf.constant(6), 3)
     assert [bucket.shape for bucket in nothing] == [bucket.shape for bucket in buckets]
     assert not np.any(np.concatenate(nothing))
 
@@ -137,16 +137,16 @@ def a_batch(samples, global_batch=6):
 
 
 def test_a_rank_without_samples_gives_zeros_and_leaves_its_statistics_and_seeds_alone():
-    replica = Replica(FlatModel(normalised((4, 5)), LOSSES["mse"]), make_optimizer("adam", 0.1), rank=1)
-    before = {name: vector.numpy() for name, vector in replica.vectors.items()}
-    gradient, loss_sum = replica.gradient(a_batch(0), divisor=tf.constant(6))
+    learner = Learner(FlatModel(normalised((4, 5)), LOSSES["mse"]), make_optimizer("adam", 0.1), rank=1)
+    before = {name: vector.numpy() for name, (vector, *_) in learner.state.items()}
+    gradient, loss_sum = learner.gradient(a_batch(0), divisor=tf.constant(6))
     assert not np.any(gradient) and float(loss_sum) == 0.0
-    for name, vector in replica.vectors.items():
+    for name, (vector, *_) in learner.state.items():
         np.testing.assert_array_equal(vector, before[name], err_msg=name)
-    assert replica.samples_since_sync.numpy().tolist() == [0, 6]
-    replica.gradient(a_batch(6), divisor=tf.constant(6))
-    assert replica.samples_since_sync.numpy().tolist() == [6, 12]
-    changed = {name for name, vector in replica.vectors.items() if not np.array_equal(vector, before[name])}
+    assert learner.samples_since_sync.numpy().tolist() == [0, 6]
+    learner.gradient(a_batch(6), divisor=tf.constant(6))
+    assert learner.samples_since_sync.numpy().tolist() == [6, 12]
+    changed = {name for name, (vector, *_) in learner.state.items() if not np.array_equal(vector, before[name])}
     assert changed == {"buffers", "seed_0"}
 
 
@@ -154,19 +154,19 @@ def test_ranks_have_seeds_of_their_own_where_the_models_seed_is_the_same():
     seeds = set()
     for rank in range(3):
         keras.utils.set_random_seed(0)
-        replica = Replica(FlatModel(normalised((4, 5)), LOSSES["mse"]), make_optimizer("sgd", 0.1), rank)
-        seeds.add(tuple(replica.vectors["seed_0"].numpy().tolist()))
+        learner = Learner(FlatModel(normalised((4, 5)), LOSSES["mse"]), make_optimizer("sgd", 0.1), rank)
+        seeds.add(tuple(learner.state["seed_0"].variable.numpy().tolist()))
     assert len(seeds) == 3
 
 
 def test_an_optimizer_of_a_part_updates_that_part_only():
     flat = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"])
-    replica = Replica(flat, make_optimizer("momentum", 0.5), rank=0, part=(10, 4))
-    assert [state.shape for state in replica.optimizer_state] == [(4,)]
-    before = replica.trained.value.numpy()
-    np.testing.assert_array_equal(before, replica.vector.numpy()[10:14])
-    replica.update(tf.constant([1.0, 2.0, 3.0, 4.0]))
-    np.testing.assert_allclose(replica.trained.value, before - 0.5 * np.array([1, 2, 3, 4]), atol=1e-6)
+    learner = Learner(flat, make_optimizer("momentum", 0.5), rank=0, part=(10, 4))
+    assert [state.shape for state in learner.optimizer_state] == [(4,)]
+    before = learner.trained.value.numpy()
+    np.testing.assert_array_equal(before, learner.vector.numpy()[10:14])
+    learner.update(tf.constant([1.0, 2.0, 3.0, 4.0]))
+    np.testing.assert_allclose(learner.trained.value, before - 0.5 * np.array([1, 2, 3, 4]), atol=1e-6)
 
 
 def test_parts_of_a_batch_add_up_to_the_whole_with_the_penalty_of_a_layer():
@@ -216,16 +216,16 @@ def test_parameters_that_are_not_float32_are_refused():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_on_one_vector_does_what_it_does_layer_by_layer(name):
-    replica = Replica(FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"]), make_optimizer(name, 0.01),
+    learner = Learner(FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"]), make_optimizer(name, 0.01),
                       rank=0)
     layer_by_layer = FlatModel(build_model("shallow", (4, 5), "sigmoid", seed=1), LOSSES["mse"])
     variables, optimizer = layer_by_layer.keras_model.trainable_variables, make_optimizer(name, 0.01)
     optimizer.build(variables)
     for seed in range(4):
-        gradient = np.random.default_rng(seed).normal(size=replica.flat.layout.size).astype(np.float32)
-        replica.update(tf.constant(gradient))
-        optimizer.apply(replica.flat.layout.split(tf.constant(gradient)), variables)
-    np.testing.assert_allclose(replica.vector, layer_by_layer.read()[0], atol=2e-6)
+        gradient = np.random.default_rng(seed).normal(size=learner.flat.layout.size).astype(np.float32)
+        learner.update(tf.constant(gradient))
+        optimizer.apply(learner.flat.layout.split(tf.constant(gradient)), variables)
+    np.testing.assert_allclose(learner.vector, layer_by_layer.read()[0], atol=2e-6)
 
 
 @pytest.mark.parametrize("name, moved", [("sgd", [1.0, 1.0]), ("momentum", [1.0, 1.9]), ("nesterov", [1.9, 2.71])])

@@ -40,12 +40,12 @@ def measure(settings: PlanSettings) -> tuple[dict, bool]:
 
 def _measured(settings: PlanSettings, session: Session) -> dict:
     comm = session.comm
-    world, size = comm.world, session.replica.flat.layout.size * 4
+    world, size = comm.world, session.learner.flat.layout.size * 4
     step, spread = _step(session)
     of_ranks = comm.all_gather(np.array([step, spread])).numpy().reshape(-1, 2)
     measured = {
         "data": settings.data, "model": settings.model, "batch_size": settings.batch_size, "optimizer": settings.optimizer,
-        "samples": session.source.train.count, "parameters": session.replica.flat.layout.size,
+        "samples": session.source.train.count, "parameters": session.learner.flat.layout.size,
         "ranks": world.size, "nodes": world.nodes, "ranks_per_node": world.local_size, "collectives": comm.name,
         "cores_per_node": os.cpu_count(), "versions": versions(),
         "step_seconds": float(np.median(of_ranks[:, 0])), "step_spread_seconds": float(np.median(of_ranks[:, 1])),
@@ -107,8 +107,8 @@ def _step(session: Session) -> tuple[float, float]:
 
 def _update(session: Session, comm: Communicator) -> float:
     """Seconds of the optimizer on all parameters, the slowest rank's median."""
-    gradient = tf.zeros_like(session.replica.vector)
-    update = _repeated(lambda: session.replica.update(gradient))
+    gradient = tf.zeros_like(session.learner.vector)
+    update = _repeated(lambda: session.learner.update(gradient))
     update(tf.constant(1))
     comm.barrier()
     times = [_seconds(update, 10) for _ in range(5)]

@@ -101,7 +101,7 @@ def train_classifier(settings: TrainSettings, comm: Communicator, source: Splits
         reports = session.run()
         confusion = confusion_matrix(session, classes)
     last = reports[-1]
-    return ClassifierResult(confusion, last.train_loss, last.val_loss, session.replica.flat.layout.size, last.samples,
+    return ClassifierResult(confusion, last.train_loss, last.val_loss, session.learner.flat.layout.size, last.samples,
                             sum(report.seconds for report in reports))
 
 
@@ -112,7 +112,7 @@ def confusion_matrix(session: Session, classes: int) -> np.ndarray:
     @tf.function(input_signature=[specs_of(task.fields, source.fields)])
     def predict(example):
         inputs, _ = task.select(as_seen(example, source.fields))
-        return tf.argmax(strategy.replica.flat.outputs(*strategy.result, strategy.result_counters, inputs), axis=-1)
+        return tf.argmax(strategy.learner.flat.outputs(*strategy.result, strategy.result_counters, inputs), axis=-1)
 
     share, batch = plan_evaluation(source.count, session.comm.world), session.settings.batch_size
     counts = np.zeros((classes, classes), np.int64)

@@ -253,7 +253,7 @@ def passed_on(comm: Communicator, reader: int, read: Callable[[], np.ndarray]) -
 
 
 def _assign(session: Session, checkpoint: _Checkpoint, shared: dict, own: dict) -> None:
-    """Put the vectors into the replica, the shared ones from the root to all ranks."""
+    """Put the vectors into the learner, the shared ones from the root to all ranks."""
     comm, strategy = session.comm, session.strategy
     for name, variable in strategy.replicated_state().items():
         if name in shared:  # only the root has any, and a warm-up's count may be new
@@ -262,9 +262,9 @@ def _assign(session: Session, checkpoint: _Checkpoint, shared: dict, own: dict) 
     for name, value in own.items():
         if value is not None and name in strategy.exact_state:
             strategy.exact_state[name].assign(value)
-    if (shift := session.replica.schedule_shift) is not None and not (checkpoint.is_exact and checkpoint.has_same_steps
+    if (shift := session.learner.schedule_shift) is not None and not (checkpoint.is_exact and checkpoint.has_same_steps
                                                                    and checkpoint.had_schedule):
-        shift.assign(_updates_of_a_run_like_this(session, checkpoint.cursor) - session.replica.updates)
+        shift.assign(_updates_of_a_run_like_this(session, checkpoint.cursor) - session.learner.updates)
 
 
 def _updates_of_a_run_like_this(session: Session, cursor: Cursor) -> int:

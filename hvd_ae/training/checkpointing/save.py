@@ -73,7 +73,7 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
         "position": dataclasses.asdict(dataclasses.replace(cursor, loss_sum=loss_sum)),
         "settings": {name: getattr(session.settings, name) for name in same_on_resume()}, "variables": variables_of(session),
         "data": session.settings.data, "data_fingerprint": fingerprint(session.source).tolist(), "records": list(records),
-        "had_schedule": session.replica.schedule_shift is not None, "version": version("hvd_ae"),
+        "had_schedule": session.learner.schedule_shift is not None, "version": version("hvd_ae"),
         "callbacks": {callback.name: callback.state() for callback in session.callbacks if callback.name},
     }
 
@@ -89,7 +89,7 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
 
 def variables_of(session: "Session") -> list[list]:
     """Name and shape of everything that the model holds; Keras counts names on within a process, so only shapes compare."""
-    model = session.replica.flat.keras_model
+    model = session.learner.flat.keras_model
     return [[variable.path, list(variable.shape)] for variable in (*model.trainable_variables, *model.non_trainable_variables)]
 
 

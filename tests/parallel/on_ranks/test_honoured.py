@@ -6,30 +6,30 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hvd_ae.config import WAY_SETTINGS
-from hvd_ae.training.saved import prove_saved
 
 from hvd_ae.errors import OutOfSync
 from hvd_ae.runtime.consensus import broadcast_text
+from hvd_ae.settings.averaging import STRATEGIES
+from hvd_ae.training.saved_model import check_saved_model
 from tests.parallel.on_ranks.training import alone, parameters, train
 
 MODELS = "tests.parallel.on_ranks.models:"
-STRATEGIES = list(WAY_SETTINGS)
+RANKS = {"server": (2, 3, 4), "adasum": (1, 2, 4)}
+EVERY_STRATEGY = [pytest.param(name, marks=pytest.mark.ranks(*RANKS.get(name, ()))) for name in STRATEGIES]
+
+pytestmark = pytest.mark.jobs("mpi-2")
 
 
 def trained(comm, strategy, **changes):
-    size = comm.world.size
-    if (strategy == "server" and size == 1) or (strategy == "adasum" and size & (size - 1)):
-        pytest.skip(f"{strategy} is not for {size} ranks")
     return train(comm, averaging=strategy, partition="contiguous", **changes)
 
 
 def layers_of(session) -> keras.Model:
     vectors = (vector.numpy() for vector in session.strategy.result)
-    return session.replica.flat.write(*vectors, [counter.numpy() for counter in session.strategy.result_counters])
+    return session.learner.flat.write(*vectors, [counter.numpy() for counter in session.strategy.result_counters])
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", EVERY_STRATEGY)
 def test_parameters_satisfy_the_layers_constraints_whatever_averages_them(comm, strategy):
     session, _ = trained(comm, strategy, model=f"{MODELS}constrained")
     if strategy != "none":
@@ -49,10 +49,10 @@ def test_sharded_is_gradient_under_constraints_too(comm):
     np.testing.assert_allclose(parameters(ours), parameters(theirs), atol=2e-5)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", EVERY_STRATEGY)
 def test_state_that_has_no_mean_is_that_of_the_first_rank(comm, strategy):
     session, reports = trained(comm, strategy, model=f"{MODELS}with_state", learning_rate=0.1, check_every=2)
-    states = [counter.numpy() for counter, is_seed in zip(session.strategy.result_counters, session.replica.flat.is_seed)
+    states = [counter.numpy() for counter, is_seed in zip(session.strategy.result_counters, session.learner.flat.is_seed)
               if not is_seed]
     numbers = np.concatenate([np.ravel(state).astype(np.float64) for state in states])
     of_ranks = comm.all_gather(numbers).numpy().reshape(comm.world.size, -1)
@@ -63,12 +63,13 @@ def test_state_that_has_no_mean_is_that_of_the_first_rank(comm, strategy):
         np.testing.assert_array_equal(of_ranks, np.broadcast_to(of_ranks[0], of_ranks.shape))
     steps = math.ceil(math.ceil(107 / session.trainers.size) / 6)  # in the largest part, which the first rank has
     assert of_ranks[0, -2] == 3 * steps
-    seeds = comm.all_gather(session.replica.counters[-1].numpy().astype(np.int64)).numpy()
+    seeds = comm.all_gather(session.learner.counters[-1].numpy().astype(np.int64)).numpy()
     assert len(set(map(tuple, seeds.reshape(comm.world.size, -1)))) == comm.world.size
     assert [layer.calls for layer in layers_of(session).layers if hasattr(layer, "calls")][0] == calls
     assert largest > 0 and reports[-1].in_sync is (None if strategy == "none" else True)
 
 
+@pytest.mark.jobs("mpi-2", "horovod-2")
 def test_penalties_of_layers_belong_to_the_losses_that_are_reported(comm):
     session, reports = train(comm, model=f"{MODELS}with_state", learning_rate=1e-12, epochs=1)
     penalty = 0.05 * np.sum(np.square(layers_of(session).layers[-2].get_weights()[0]))
@@ -91,13 +92,12 @@ def test_post_local_takes_its_first_outer_step_from_where_the_gradients_ended(co
     assert np.abs(x - average).max() > 1e-3
 
 
+@pytest.mark.ranks(2, 3, 4)
 def test_adaptive_halves_its_period_where_ranks_drift(comm):
-    """From a period beyond an epoch's steps, where only settling averages."""
-    if comm.world.size == 1:
-        pytest.skip("one rank does not drift")
+    """From a period beyond an epoch's steps, where only synchronizing averages."""
     steps = math.ceil(math.ceil(107 / comm.world.size) / 6)
     _, reports = train(comm, averaging="adaptive", sync_every=64, drift_limit=1e-9, epochs=6, partition="contiguous")
-    choices = [choice for report in reports for choice in report.measurements["sync_every_choices"]]
+    choices = [choice for report in reports for choice in report.of_strategy["sync_every_choices"]]
     periods = [period for _, period in choices]
     assert choices[0] == [0, steps]
     assert periods == sorted(periods, reverse=True) and periods[-1] == 1
@@ -111,12 +111,12 @@ def test_the_saved_model_gives_what_every_rank_reported(comm, tmp_path_factory, 
     path = Path(broadcast_text(comm, own)) / "model.keras"
     if comm.world.is_root:
         layers_of(session).save(path)
-    prove_saved(session, path)
+    check_saved_model(session, path)
     mask, last = session.strategy.result_counters[0], comm.world.size - 1
     if comm.world.rank == last:
         mask.assign(~mask)
     if strategy == "none" and last:  # each rank's model is its own, and that of the first is saved
-        prove_saved(session, path)
+        check_saved_model(session, path)
         return
     with pytest.raises(OutOfSync, match=f"but rank {last} of {last + 1} reported with a model that gives"):
-        prove_saved(session, path)
+        check_saved_model(session, path)

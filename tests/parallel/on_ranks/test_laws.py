@@ -78,7 +78,7 @@ def test_law_3_ranks_hold_the_same_bytes_after_an_average(comm, optimizer_state)
     assert all(report.in_sync is True for report in reports)
     if comm.world.size > 1:
         assert reports[0].drift > 0  # data differ by rank, so the ranks did drift apart in between
-    momentum = session.replica.optimizer_state[0].numpy()
+    momentum = session.learner.optimizer_state[0].numpy()
     same = same_on_all(comm, np.array([checksum(tf.constant(momentum))], np.int64))
     assert same == (optimizer_state != "keep" or comm.world.size == 1)
     if optimizer_state == "reset":
@@ -87,7 +87,7 @@ def test_law_3_ranks_hold_the_same_bytes_after_an_average(comm, optimizer_state)
 
 def test_law_3_without_averaging_ranks_do_differ(comm):
     session, reports = train(comm, averaging="none")
-    same = same_on_all(comm, np.array([checksum(session.replica.vector)], np.int64))
+    same = same_on_all(comm, np.array([checksum(session.learner.vector)], np.int64))
     assert same == (comm.world.size == 1)
     assert reports[-1].in_sync is None
 
@@ -112,9 +112,9 @@ def test_batch_normalisation_and_dropout(comm):
     """Moving statistics are averaged over samples; dropout's seeds are each rank's own; an empty batch harms nothing."""
     session, reports = train(comm, model=NORMALISED, batch_size=2, partition="contiguous")
     assert_same_bytes(comm, session)
-    assert np.isfinite(session.replica.buffers.numpy()).all()
+    assert np.isfinite(session.learner.buffers.numpy()).all()
     assert np.isfinite([report.val_mse for report in reports]).all()
-    seeds = comm.all_gather(session.replica.counters[0].numpy().astype(np.int64)).numpy()
+    seeds = comm.all_gather(session.learner.counters[0].numpy().astype(np.int64)).numpy()
     assert len(set(map(tuple, seeds.reshape(comm.world.size, -1)))) == comm.world.size
 
 
@@ -146,8 +146,8 @@ def test_law_4_a_resumed_run_equals_an_uninterrupted_one(comm, tmp_path_factory,
         found = restore_newest(resumed, folder)
         assert found.cursor.step == per_epoch + 2 and not found.bad
         resumed_reports = resumed.run()
-    for name, vector in whole.strategy.vectors.items():
-        np.testing.assert_array_equal(resumed.strategy.vectors[name].numpy(), vector.numpy(), err_msg=name)
+    for name, (vector, *_) in whole.strategy.state.items():
+        np.testing.assert_array_equal(resumed.strategy.state[name].variable.numpy(), vector.numpy(), err_msg=name)
     for ours, theirs in zip(resumed_reports, reports[1:], strict=True):
         assert (ours.samples, ours.val_mse, ours.drift) == (theirs.samples, theirs.val_mse, theirs.drift)
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-12)
@@ -268,7 +268,7 @@ def test_the_check_names_the_rank_that_differs(comm, monkeypatch):
     def with_a_fault(self, batch):
         loss_sum = original(self, batch)
         if comm.world.rank == odd:
-            self.replica.vector.assign(tf.tensor_scatter_nd_add(self.replica.vector, [[7]], [1e-6]))
+            self.learner.vector.assign(tf.tensor_scatter_nd_add(self.learner.vector, [[7]], [1e-6]))
         return loss_sum
 
     monkeypatch.setattr(Gradient, "step", with_a_fault)

@@ -33,7 +33,7 @@ def test_ranks_that_went_apart_since_the_last_check_are_not_saved(comm, tmp_path
 
     def apart_and_signalled(self, step, seconds):
         if step == per_epoch + 2 and world.rank == world.size - 1:
-            self.replica.vector[3].assign(self.replica.vector[3] + 1e-6)
+            self.learner.vector[3].assign(self.learner.vector[3] + 1e-6)
         if step == per_epoch + 2 and world.is_root:
             os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -171,7 +171,7 @@ def read_and_taken(path, comm, changes, monkeypatch):
         assert not restore_newest(session, only).bad
     velocity = np.load(path / "outer_velocity.npy")
     assert np.any(velocity)
-    np.testing.assert_array_equal(session.strategy.vectors["outer_velocity"], velocity)
-    np.testing.assert_array_equal(session.strategy.vectors["outer_anchor"], np.load(path / "outer_anchor.npy"))
+    np.testing.assert_array_equal(session.strategy.state["outer_velocity"].variable, velocity)
+    np.testing.assert_array_equal(session.strategy.state["outer_anchor"].variable, np.load(path / "outer_anchor.npy"))
     taken = [(name, value.numpy()) for name, value in session.strategy.rank_state().items()]
     return read, comm.world, taken

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from hvd_ae.averaging.compression import compressed_sum
 from hvd_ae.errors import Refused
-from hvd_ae.models.replica import Replica
+from hvd_ae.models.learner import Learner
 from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.training.session import Session
 from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, reference, settings, train
@@ -40,8 +40,8 @@ def test_sharded_is_gradient(comm, changes):
     ours, _ = train(comm, averaging="sharded", **changes)
     theirs, _ = reference(comm, averaging="gradient", **changes)
     same(ours, theirs, atol=2e-5)
-    state = sum(vector.shape[0] for vector in ours.replica.optimizer_state)
-    expected = sum(vector.shape[0] for vector in theirs.replica.optimizer_state) / comm.world.size
+    state = sum(vector.shape[0] for vector in ours.learner.optimizer_state)
+    expected = sum(vector.shape[0] for vector in theirs.learner.optimizer_state) / comm.world.size
     assert abs(state - expected) <= 2  # a rank's part of momentum and of velocity
 
 
@@ -58,7 +58,7 @@ def test_accumulated_gradients_are_those_of_one_larger_batch(comm):
 def test_a_gradient_in_buckets_is_the_gradient(comm):
     ours, _ = train(comm, buckets=3, clip_norm=0.02, **ADAM)
     theirs, _ = reference(comm, clip_norm=0.02, **ADAM)
-    assert len(ours.replica.flat.layout.buckets(3)) == 3
+    assert len(ours.learner.flat.layout.buckets(3)) == 3
     same(ours, theirs, atol=2e-6)
 
 
@@ -160,14 +160,14 @@ def test_server_that_waits_for_one_drops_stragglers_and_ends(comm):
 def test_asynchronous_server_applies_every_gradient_exactly_once(comm, monkeypatch):
     """Counted, with workers slowed at random."""
     workers = comm.world.size - 1
-    random, original = np.random.default_rng(comm.world.rank), Replica.gradient
+    random, original = np.random.default_rng(comm.world.rank), Learner.gradient
 
     def slowly(self, batch, divisor):
         pause = tf.numpy_function(lambda: time.sleep(random.uniform(0, 0.01)) or np.int32(0), [], tf.int32)
         with tf.control_dependencies([pause]):
             return original(self, batch, divisor)
 
-    monkeypatch.setattr(Replica, "gradient", slowly)
+    monkeypatch.setattr(Learner, "gradient", slowly)
     ours, reports = train(comm, averaging="server", server="async")
     applied = sum(report.of_strategy["gradients_applied"] for report in reports)
     stalest = max(report.of_strategy["staleness_max"] or 0 for report in reports)
@@ -198,7 +198,7 @@ def apart(comm, **changes):
     """A session whose ranks hold different parameters, and trained nothing yet."""
     session = Session(settings(**changes), comm)
     random = np.random.default_rng(comm.world.rank)
-    session.replica.vector.assign(random.normal(size=session.replica.vector.shape).astype(np.float32))
+    session.learner.vector.assign(random.normal(size=session.learner.vector.shape).astype(np.float32))
     return session
 
 
@@ -208,10 +208,10 @@ def test_gossip_contracts_as_its_mixing_matrix_says(comm, graph):
     size = comm.world.size
     session = apart(comm, averaging="gossip", graph=graph)
     rounds = 6
-    start = comm.all_gather(session.replica.vector).numpy().reshape(size, -1).astype(np.float64)
+    start = comm.all_gather(session.learner.vector).numpy().reshape(size, -1).astype(np.float64)
     for _ in range(rounds):
         session.strategy.mix()
-    mixed = comm.all_gather(session.replica.vector).numpy().reshape(size, -1)
+    mixed = comm.all_gather(session.learner.vector).numpy().reshape(size, -1)
     expected = start
     for round_ in range(rounds):
         expected = mixing_matrix(graph, size, round_) @ expected
@@ -232,12 +232,12 @@ def mixing_matrix(graph: str, size: int, round_: int) -> np.ndarray:
 def test_elastic_contracts_by_its_rate(comm):
     size, rate = comm.world.size, 0.6
     session = apart(comm, averaging="elastic", elastic_rate=rate)
-    before = spread(comm, session.replica.vector)
-    distance = np.linalg.norm(comm.mean(session.replica.vector) - session.strategy.centre)
+    before = spread(comm, session.learner.vector)
+    distance = np.linalg.norm(comm.mean(session.learner.vector) - session.strategy.centre)
     for _ in range(5):
         session.strategy.average_period()
-    after = spread(comm, session.replica.vector)
-    nearer = np.linalg.norm(comm.mean(session.replica.vector) - session.strategy.centre)
+    after = spread(comm, session.learner.vector)
+    nearer = np.linalg.norm(comm.mean(session.learner.vector) - session.strategy.centre)
     assert after == pytest.approx(before * (1 - rate / size) ** 5, rel=1e-4, abs=1e-6)
     # the mean and the centre approach each other by the two rates together
     assert nearer == pytest.approx(distance * abs(1 - rate - rate / size) ** 5, rel=1e-3, abs=1e-6)
@@ -248,14 +248,14 @@ def test_overlapped_takes_each_average_over_a_period_late(comm):
     """Two periods and a synchronization by hand: x = average of what was sent + what was moved since, weighed by samples."""
     size, rank = comm.world.size, comm.world.rank
     session = apart(comm, averaging="overlapped")
-    strategy, vector = session.strategy, session.replica.vector
+    strategy, vector = session.strategy, session.learner.vector
     random = np.random.default_rng(99)
     held = comm.all_gather(vector).numpy().reshape(size, -1).astype(np.float64)
     sent = None
     for synchronizes in (False, False, True):
         moved, samples = random.normal(size=held.shape), random.integers(1, 9, size)
         vector.assign_add(moved[rank].astype(np.float32))
-        session.replica.samples_since_sync.assign_add([samples[rank], samples.sum()])
+        session.learner.samples_since_sync.assign_add([samples[rank], samples.sum()])
         held = held + moved
         (strategy.synchronize if synchronizes else tf.function(strategy.average_period))()
         if sent is not None:
@@ -276,7 +276,7 @@ def test_an_overlapped_average_is_waited_for_by_who_synchronizes(comm):
     # of one vector, each rank sends 2 (N - 1) / N of it a step
     steps, size = reports[0].step, comm.world.size
     assert ours.strategy.async_sum.bytes_sent == pytest.approx(
-        len(reports) * steps * 8 * (size - 1) / size * ours.replica.vector.shape[0], rel=1e-6) or size == 1
+        len(reports) * steps * 8 * (size - 1) / size * ours.learner.vector.shape[0], rel=1e-6) or size == 1
 
 
 def test_an_outer_step_of_rate_one_is_plain_averaging(comm):
@@ -292,17 +292,17 @@ def test_outer_momentum_follows_its_formula(comm, outer, nesterov):
     rate, momentum = 0.7, 0.5
     session = apart(comm, averaging="parameter", outer_optimizer=outer, outer_learning_rate=rate,
                     outer_momentum=momentum)
-    strategy, own = session.strategy, session.replica.vector.numpy()
+    strategy, own = session.strategy, session.learner.vector.numpy()
     anchor, velocity = strategy.anchor.numpy(), 0.0
     for _ in range(2):
-        session.replica.samples_since_sync.assign([1, comm.world.size])
-        session.replica.vector.assign(own)
+        session.learner.samples_since_sync.assign([1, comm.world.size])
+        session.learner.vector.assign(own)
         strategy.average_period()
         average = comm.mean(own).numpy()
         moved = anchor - average
         velocity = momentum * velocity + moved
         anchor = anchor - rate * (moved + momentum * velocity if nesterov else velocity)
-    np.testing.assert_allclose(session.replica.vector.numpy(), anchor, atol=1e-5)
+    np.testing.assert_allclose(session.learner.vector.numpy(), anchor, atol=1e-5)
 
 
 def test_one_shot_is_parameter_with_a_period_beyond_the_last_step(comm):

@@ -40,4 +40,4 @@ _train_once = functools.cache(_train)  # to trace a training's graphs takes most
 
 
 def parameters(session):
-    return session.replica.vector.numpy()
+    return session.learner.vector.numpy()

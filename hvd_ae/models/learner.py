@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     global_size: tf.Tensor  # int32: samples of all ranks, at least 1
 
 
-class Replica:
+class Learner:
     """Parameters, buffers, counters and optimizer state of one rank.
 
     Args:
