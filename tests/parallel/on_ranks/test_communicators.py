@@ -1,6 +1,7 @@
 """Communicators are given back: MPI has some two thousand, and a sweep in one process trains as often."""
 
 import numpy as np
+import pytest
 
 ROUNDS = 2200
 
@@ -12,9 +13,8 @@ def test_watching_takes_none_for_good(comm, tmp_path):
     assert comm.sum(np.ones(1, np.float32)).numpy()[0] == comm.world.size
 
 
+@pytest.mark.engines("mpi", "horovod")
 def test_what_moves_bytes_beside_takes_none_for_good(comm):
-    if comm.name == "single":
-        return
     world, before = comm.world, comm.traffic
     for number in range(ROUNDS // 3):  # three communicators each, and a window's now and then
         messages, background, group = comm.point_to_point(), comm.async_sum(), comm.split([[*range(world.size)]])
