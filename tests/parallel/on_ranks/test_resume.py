@@ -1,4 +1,4 @@
-"""What is saved and gone on from, in numbers: the optimizer's state, seeds and rates, on other ranks or with another batch."""
+"""What is saved and gone on from, in numbers: momentum, outer vectors, seeds, rates, on other ranks or with another batch."""
 
 import os
 import signal
@@ -25,11 +25,10 @@ def short_calls(monkeypatch):
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
 
 
+@pytest.mark.ranks(2, 3, 4)
 def test_ranks_that_went_apart_since_the_last_check_are_not_saved(comm, tmp_path_factory, monkeypatch):
     """One number of one rank, changed in mid-epoch, and a signal in the same step: status 3, and nothing new is saved."""
     folder, world = shared_folder(comm, tmp_path_factory), comm.world
-    if world.size == 1:
-        return
 
     def apart_and_signalled(self, step, seconds):
         if step == per_epoch + 2 and world.rank == world.size - 1:
@@ -61,11 +60,10 @@ def assert_warm(reports, ranks, updates):
         assert risen == pytest.approx(report.epoch / 8, abs=1.5 / (8 * updates)), report.epoch
 
 
+@pytest.mark.ranks(2, 3, 4)  # on one rank the rate does not rise
 @pytest.mark.parametrize("batch_size", [2, 30])
 def test_a_warm_up_goes_on_where_it_was_with_another_batch(comm, tmp_path_factory, batch_size):
     folder, ranks = shared_folder(comm, tmp_path_factory), comm.world.size
-    if ranks == 1:
-        return  # a rate that does not rise
     stopped_at(steps_per_epoch(107, 6, ranks) + 2, folder, comm, WARM_UP)
     with Session(settings(**WARM_UP, batch_size=batch_size), comm) as resumed:
         restore_newest(resumed, folder)
@@ -81,9 +79,8 @@ def fewer_ranks(comm):
     return groups if comm.world.rank < fewer else None
 
 
+@pytest.mark.ranks(3, 4)  # some of which are several too
 def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_path_factory):
-    if comm.world.size < 3:
-        pytest.skip("one rank has no warm-up")
     folder, reports = shared_folder(comm, tmp_path_factory), []
     stopped_at(steps_per_epoch(107, 6, comm.world.size) + 2, folder, comm, WARM_UP)
     if some := fewer_ranks(comm):
@@ -94,6 +91,7 @@ def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_pat
     assert_warm(reports, comm.world.size - 1, steps_per_epoch(107, 6, comm.world.size - 1))
 
 
+@pytest.mark.ranks(2, 3)  # these and one less divide 12
 @pytest.mark.parametrize("changes", [
     {"optimizer": "momentum", "learning_rate": 0.1}, {"optimizer": "adam", "learning_rate": 0.01},
     {"averaging": "sharded", "optimizer": "adam", "learning_rate": 0.01},
@@ -102,8 +100,6 @@ def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_pat
 def test_law_4_another_number_of_ranks_goes_on_as_one_process_would(comm, tmp_path_factory, changes):
     """The global batch of 12 stays: parameters are those of one process, which never stopped and kept its momentum."""
     size = comm.world.size
-    if size not in (2, 3):
-        pytest.skip("12 is divided by these and one less")
     folder, ended = shared_folder(comm, tmp_path_factory), None
     stopped_at(5, folder, comm, {**changes, "batch_size": 12 // size})
     if some := fewer_ranks(comm):
@@ -118,12 +114,11 @@ def test_law_4_another_number_of_ranks_goes_on_as_one_process_would(comm, tmp_pa
         np.testing.assert_allclose(ended, parameters(whole), atol=1e-3 * moved)
 
 
+@pytest.mark.ranks(2, 3, 4)
 def test_own_vectors_are_read_once_and_come_out_as_promised_on_another_number_of_ranks(comm, tmp_path_factory,
                                                                                        monkeypatch):
     """The optimizer's are the mean of the old ranks', counts the largest, seeds the same rank's; outer vectors stay."""
     size, folder = comm.world.size, shared_folder(comm, tmp_path_factory)
-    if size == 1:
-        pytest.skip("needs more ranks")
     monkeypatch.setattr(restore, "_BYTES_AT_ONCE", 100)  # so that a vector needs several
     changes = {"averaging": "parameter", "sync_every": 4, "outer_optimizer": "nesterov", "optimizer": "adam",
                "model": NORMALISED, "learning_rate": 0.01}
