@@ -73,7 +73,7 @@ from hvd_ae import cli
 from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.collectives.mpi import MPICommunicator
 
-if sys.argv[1] == "sum":  # too small by a tenth, alike on all ranks, and so never out of step
+if sys.argv[1] == "sum":  # too small by a tenth, alike on all ranks, and so never out of sync
     original = MPICommunicator._ordered_sum
     MPICommunicator._ordered_sum = lambda self, vector: original(self, vector) * vector.dtype.type(
         0.9 if vector.dtype.kind == "f" and vector.size > 100 else 1)

@@ -23,9 +23,9 @@ def numbers(features: int) -> int:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("way", "vectors"), [("gradient", 6), ("sharded", 5)])
+@pytest.mark.parametrize(("strategy", "vectors"), [("gradient", 6), ("sharded", 5)])
 def test_a_rank_grows_by_so_many_vectors_with_adam(tmp_path, strategy, vectors):
-    """Parameters, two slots, the gradient twice while its layers are joined, and what MPI needs; files included."""
+    """Parameters, Adam's two vectors, the gradient twice while its layers are joined, and what MPI needs; files included."""
     (tmp_path / "wide.py").write_text(MODEL)
     path, peaks = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]), {}
     for features in (3000, 21_000):

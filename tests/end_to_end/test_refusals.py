@@ -45,9 +45,9 @@ def make_inputs(folder: Path) -> None:
 
 CASES = {
     "missing.npy": "missing.npy",
-    "nan.npy": "nan in row 60",  # of the last rank's training rows
-    "nan-later.npy": "nan in row 79",  # of its validation rows
-    "inf.npy": "inf in row 3",
+    "nan.npy": "nan in sample 60",  # of the last rank's training samples
+    "nan-later.npy": "nan in sample 79",  # of its validation samples
+    "inf.npy": "inf in sample 3",
     "flat.npy": "shape (1440,)",
     "objects.npy": "Python objects",
     "few.npy": "3 ranks",
@@ -91,10 +91,10 @@ def refused(inputs, tmp_path_factory):
     (folder / "commands.json").write_text(json.dumps(commands))
     succeeded(mpirun(3, sys.executable, IN_TURN, str(folder / "commands.json"), str(folder), cwd=inputs))
     of_ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(3)]
-    return dict(zip(flags, map(run_on_all, *of_ranks), strict=True))
+    return dict(zip(flags, map(of_the_job, *of_ranks), strict=True))
 
 
-def run_on_all(*of_ranks: dict) -> subprocess.CompletedProcess:
+def of_the_job(*of_ranks: dict) -> subprocess.CompletedProcess:
     """One command's end, as the one who started the job would see it."""
     [status] = {ended["status"] for ended in of_ranks}
     out, err = ("".join(ended[name] for ended in of_ranks) for name in ("out", "err"))
@@ -123,7 +123,7 @@ def test_a_job_of_its_own_ends_like_that_too(inputs):
     """Through Horovod, whose thread and exit handlers have a say in how a job ends."""
     ended = mpirun(3, HVD_AE, "train", "--data", "nan.npy", "--partition", "contiguous", "--collectives", "horovod",
                    cwd=inputs, timeout=120)
-    assert_refused(ended, "nan in row 60")
+    assert_refused(ended, "nan in sample 60")
 
 
 def test_lone_copies_are_refused(inputs):
