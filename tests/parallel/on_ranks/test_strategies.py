@@ -150,7 +150,7 @@ def test_server_that_waits_for_one_drops_stragglers_and_ends(comm):
     ours, reports = train(comm, averaging="server", aggregate=1)
     if comm.world.is_root:
         # what is dropped and what is applied in an epoch is what was sent: a gradient a step from every worker
-        counted = [sum(report.measurements[f"gradients_{what}"] for what in ("applied", "dropped")) for report in reports]
+        counted = [sum(report.of_strategy[f"gradients_{what}"] for what in ("applied", "dropped")) for report in reports]
         assert counted == [reports[0].step * workers] * len(reports)
     assert np.isfinite(result(ours)).all()
 
