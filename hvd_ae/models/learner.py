@@ -1,5 +1,6 @@
 """This rank's copy of the training state, all of it vectors: parameters, buffers, the optimizer's state."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -89,10 +90,13 @@ class Learner:
             state[f"{kind.value}_{position}"] = State(counter, kind)
         if self.schedule_shift is not None:
             state["schedule_shift"] = State(self.schedule_shift, Kind.COUNT)
-        for variable in self.optimizer.variables:
+        for position, variable in enumerate(self.optimizer.variables):
             kind = Kind.OPTIMIZER if variable.shape == self.trained.shape else Kind.COUNT
-            if variable.name != "learning_rate":  # a setting, which a resumed run may change
-                state[f"optimizer_{variable.name.removeprefix(f'{self.trained.name}_')}"] = State(variable.value, kind)
+            name = variable.name.removeprefix(f"{self.trained.name}_")
+            if re.fullmatch(r"variable(_\d+)?", name):  # without a name Keras counts variables on within a process
+                name = f"unnamed_{position}"
+            if name != "learning_rate":  # a setting, which a resumed run may change
+                state[f"optimizer_{name}"] = State(variable.value, kind)
         return state
 
     def gradient(self, batch: Batch, divisor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

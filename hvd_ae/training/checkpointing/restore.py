@@ -151,6 +151,12 @@ class _Checkpoint:
             raise Refused(f"{self._path} is of a run on other data (then data={self._manifest['data']!r}, now "
                           f"data={self._settings.data!r}): go on with the same, or use another --run-dir")
         self._check_same_model()
+        strategy = self._session.strategy
+        known = {*strategy.state, *strategy.exact_state, "schedule_shift"}  # a run may go on without a schedule
+        unknown = sorted({*self._manifest["files"], *self._own_files.get("own", ())} - known)
+        if unknown:
+            raise Refused(f"{self._path} holds {unknown[0]}, for which this run has no place: go on with the versions of "
+                          "hvd_ae and Keras that wrote it, or use another --run-dir")
 
     def _check_same_model(self) -> None:
         now = variables_of(self._session)
