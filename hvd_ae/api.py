@@ -10,14 +10,14 @@ from pathlib import Path
 from hvd_ae.averaging.sync_check import checksum
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
-from hvd_ae.data.source import SAMPLES, Splits
+from hvd_ae.data.source import Splits
 from hvd_ae.errors import NotWritten, Stopped
 from hvd_ae.models.schedules import scaled_rate
 from hvd_ae.runs.checkpoints import Checkpoints
 from hvd_ae.runs.console import Console
 from hvd_ae.runs.folder import RunFolder, as_json, make_default_folder
 from hvd_ae.runs.metrics_file import MetricsFile
-from hvd_ae.runs.outcome import draw_pictures, save_models, summarize
+from hvd_ae.runs.outcome import draw_loss, draw_pictures, save_models, summarize
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all
 from hvd_ae.runtime.log import log
 from hvd_ae.runtime.signals import catch_signals, clear_signals, stop_requested
@@ -153,7 +153,9 @@ def _write_outcome(session: Session, folder: RunFolder) -> dict:
     learner.release_optimizer_state()  # writing a model takes memory
     model = learner.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
     encoder = save_models(model, folder.path)
-    draw_pictures(model, encoder, session.source, records, settings.loss, folder.path)
+    draw_loss(records, settings.loss, folder.path)
+    if session.task.reconstructs:
+        draw_pictures(model, encoder, session.source, folder.path)
     summary = summarize(settings, session.comm.world, learner.flat.layout.size, records, checksum(parameters), session.cursor)
     folder.write_summary(summary)
     log.info(f"model, pictures and figures are in {folder.path}")
@@ -164,6 +166,7 @@ def announce(session: Session) -> None:
     """Say what is about to run: the effective global batch and learning rate above all."""
     s, world, train = session.settings, session.comm.world, session.source.train
     trainers = session.trainers.size
+    shapes = ", ".join(str(train.fields[name].shape) for name in session.task.fields)
     rate = scaled_rate(s.learning_rate, s.lr_scaling, trainers)
     nodes = f" on {world.nodes} nodes" if world.nodes > 1 else ""
     every = f" every {s.sync_every} steps" if s.sync_every else ""
@@ -171,7 +174,7 @@ def announce(session: Session) -> None:
     log.info(
         f"{world.size} rank{'s' * (world.size > 1)}{nodes}, collectives: {s.collectives}\n"
         f"data: {train.name}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
-        f"shape {train.fields[SAMPLES].shape}, partition {s.partition}\n"
+        f"shape {shapes}, partition {s.partition}\n"
         f"model: {s.model}, {session.learner.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
         f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
         f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})")

@@ -29,11 +29,14 @@ def save_models(model: keras.Model, folder: Path) -> keras.Model | None:
     return encoder
 
 
-def draw_pictures(model: Callable, encoder: Callable | None, source: Splits, records: list[dict], loss: str,
-                  folder: Path) -> None:
-    """`loss.png`, `reconstructions.png` and `latent.png`, the last two of validation samples."""
+def draw_loss(records: list[dict], loss: str, folder: Path) -> None:
+    """`loss.png`, where an epoch has ended."""
     if records:
         plot_loss(records, loss, folder / "loss.png")
+
+
+def draw_pictures(model: Callable, encoder: Callable | None, source: Splits, folder: Path) -> None:
+    """Of an autoencoder and validation samples: `reconstructions.png`, and `latent.png` where there is an encoder."""
     validation = source.validation
     first = np.arange(min(_PICTURES, validation.count))
     originals = validation.seen(first)

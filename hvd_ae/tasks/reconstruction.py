@@ -18,6 +18,7 @@ from hvd_ae.tasks.task import Example, Task
 class Reconstruction(Task):
     """The autoencoder that the settings describe; inputs and targets are the samples."""
 
+    reconstructs = True
     fields = (SAMPLES,)
 
     def __init__(self, settings: TrainSettings):

@@ -19,9 +19,11 @@ class Task(ABC):
 
     fields: the fields that are read of each sample.
     loss: from (targets, outputs) to one number a sample, float32 (samples,); trained on, and reported as `val_loss`.
+    reconstructs: whether outputs are the samples again, so that a picture can show both beside each other.
     metrics: what else is reported of the validation samples after each epoch: by name, functions of the same kind.
     """
 
+    reconstructs = False
     fields: tuple[str, ...]
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     metrics: Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]

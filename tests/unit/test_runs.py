@@ -202,7 +202,7 @@ def test_samples_that_are_no_pictures_are_drawn_as_lines(tmp_path):
     from hvd_ae.data.load import load
 
     source = load("synthetic:40x7", World())
-    draw_pictures(lambda values, training: values, None, source, [], "mse", tmp_path)
+    draw_pictures(lambda values, training: values, None, source, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["reconstructions.png"]
 
 
