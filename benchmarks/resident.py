@@ -1,7 +1,9 @@
 """The resident memory of a job's ranks, looked at from outside while it runs."""
 
-import os
+import contextlib
 import threading
+
+import psutil
 
 _LOOK_EVERY = 0.1  # seconds; the peak is kept by the kernel, so that one late look is enough for it
 _FIND_EVERY = 10  # looks between searches for ranks that have come or gone
@@ -39,32 +41,14 @@ class Watch:
 
 def ranks_below(root: int) -> dict[int, int]:
     """Ranks by process: the first process below `root` for each PMI_RANK; `root` itself as rank 0 where there is none."""
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", encoding="utf-8") as file:
-                    parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
-            except OSError:  # it has just ended
-                continue
-    below, level = [], {root}
-    while level := {process for process, parent in parents.items() if parent in level}:
-        below += sorted(level)
     ranks: dict[int, int] = {}
-    for process in below:
-        rank = _rank_of(process)
-        if rank is not None and rank not in ranks.values():
-            ranks[process] = rank
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(root).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                rank = process.environ().get("PMI_RANK")
+                if rank is not None and int(rank) not in ranks.values():
+                    ranks[process.pid] = int(rank)
     return ranks or {root: 0}
-
-
-def _rank_of(process: int) -> int | None:
-    try:
-        with open(f"/proc/{process}/environ", "rb") as file:
-            entries = file.read().split(b"\0")
-    except OSError:
-        return None
-    return next((int(entry[9:]) for entry in entries if entry.startswith(b"PMI_RANK=")), None)
 
 
 def memory_of(process: int) -> dict[str, int]:

@@ -1,8 +1,6 @@
 """What is in a run folder stays as it was until all is agreed on, and belongs to one job at a time."""
 
 import json
-import resource
-import signal
 import sys
 
 import pytest
@@ -15,6 +13,7 @@ from hvd_ae.training.checkpointing.save import checkpoints, save
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.session import Session
 from tests.launch import HVD_AE, mpirun, ranks_of, run, started, status_of, succeeded, wait_until
+from tests.room import files_up_to
 
 SETTINGS = {"data": "synthetic:60x4", "model": "shallow", "batch_size": 9, "epochs": 2, "collectives": "single"}  # 6 steps
 
@@ -55,7 +54,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_from_nothing(t
     assert [record["step"] for record in records(tmp_path)] == [6, 12]
 
 
-def test_an_unusable_checkpoint_is_set_aside_and_costs_no_other(tmp_path, capsys):
+def test_an_unusable_checkpoint_is_set_aside_and_costs_no_other(tmp_path, caplog):
     """With larger batches there are more checkpoints before the steps of the unusable ones."""
     trained(tmp_path, epochs=3, keep_checkpoints=3)
     folder = tmp_path / "checkpoints"
@@ -64,7 +63,7 @@ def test_an_unusable_checkpoint_is_set_aside_and_costs_no_other(tmp_path, capsys
     trained(tmp_path, resume=True, epochs=3, batch_size=28, keep_checkpoints=2)  # two steps an epoch: 8, 10
     assert sorted(path.name for path in folder.iterdir()) == [
         "step-00000008", "step-00000010", "unusable-step-00000012", "unusable-step-00000018"]
-    said = capsys.readouterr().out
+    said = caplog.text
     assert f"(0 bytes, SHA-256 differs); it is kept as {folder}/unusable-step-00000018" in said
 
 
@@ -128,19 +127,9 @@ def test_a_model_that_was_edited_is_refused_by_its_first_other_variable(tmp_path
         assert contents(tmp_path / "run") == before
 
 
-@pytest.fixture
-def room():
-    """How many bytes a file may grow to, as on a disk that is full."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_record_of_metrics_without_room_ends_the_run_and_costs_no_step(tmp_path, room):
+def test_a_record_of_metrics_without_room_ends_the_run_and_costs_no_step(tmp_path):
     """The tenth record or so is the first that does not fit; files of the checkpoint are smaller."""
-    room(6000)
-    with pytest.raises(NotWritten) as failure:
+    with files_up_to(6000), pytest.raises(NotWritten) as failure:
         trained(tmp_path, epochs=100, checkpoint_every=0)
     [newest] = checkpoints(tmp_path / "checkpoints")
     assert str(failure.value) == (
@@ -148,23 +137,20 @@ def test_a_record_of_metrics_without_room_ends_the_run_and_costs_no_step(tmp_pat
         f"before is as it was; nothing that was trained is lost: go on from {newest} with --resume")
     written = len(records(tmp_path))
     assert int(newest.name[5:]) == 6 * (written + 1)
-    room(10**8)
     trained(tmp_path, epochs=written + 3, resume=True)
     assert [record["epoch"] for record in records(tmp_path)] == list(range(1, written + 4))
     assert [record["samples"] for record in records(tmp_path)] == [54 * (epoch + 1) for epoch in range(written + 3)]
 
 
-def test_a_model_without_room_leaves_the_one_before_and_is_written_when_there_is(tmp_path, room):
+def test_a_model_without_room_leaves_the_one_before_and_is_written_when_there_is(tmp_path):
     first = trained(tmp_path).summary
     before = (tmp_path / "model.keras").read_bytes()
-    room(len(before) // 2)
-    with pytest.raises(NotWritten) as failure:
+    with files_up_to(len(before) // 2), pytest.raises(NotWritten) as failure:
         trained(tmp_path, epochs=4, resume=True)
     assert str(failure.value).startswith(f"{tmp_path}/model.keras cannot be written (")
     assert str(failure.value).endswith("; the training itself is done: --resume writes what is missing")
     assert (tmp_path / "model.keras").read_bytes() == before
     assert json.loads((tmp_path / "summary.json").read_text()) == first
-    room(10**8)
     assert trained(tmp_path, epochs=4, resume=True).summary["steps"] == 24
     assert (tmp_path / "model.keras").read_bytes() != before
 

@@ -3,8 +3,6 @@
 import ast
 import os
 import re
-import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +13,7 @@ import pytest
 import hvd_ae
 from hvd_ae.errors import NotWritten
 from hvd_ae.runs.files import append_line, replacing, write_atomically
-
-
-@pytest.fixture
-def little_room():
-    """No file may grow beyond 1,000 bytes, as on a disk that is full."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+from tests.room import files_up_to
 
 
 def test_until_the_end_the_old_file_is_there_and_no_pattern_finds_the_new_one(tmp_path):
@@ -81,23 +70,24 @@ def test_a_link_stays_one_and_a_device_stays_a_device(tmp_path):
     lambda path: path.write_text("x" * 5000),
     lambda path: np.save(path, np.zeros(5000)),
 ], ids=["text", "numpy"])
-def test_a_full_disk_is_one_sentence_and_costs_nothing(tmp_path, little_room, write):
+def test_a_full_disk_is_one_sentence_and_costs_nothing(tmp_path, write):
     path = tmp_path / "out.npy"
     path.write_text("old")
     sentence = (r"^\S+/out.npy cannot be written \((?!None).+\): make room, or name another place; what was there before "
                 "is as it was$")
-    with pytest.raises(NotWritten, match=sentence) as failure, replacing(path) as partial:
+    with files_up_to(1000), pytest.raises(NotWritten, match=sentence) as failure, replacing(path) as partial:
         write(partial)
     assert not failure.value.raised_on_all_ranks  # so that the other ranks end too
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["out.npy"]
 
 
-def test_a_line_is_whole_or_not_there(tmp_path, little_room):
+def test_a_line_is_whole_or_not_there(tmp_path):
     path = tmp_path / "rows.jsonl"
-    append_line(path, "a" * 600)
-    with pytest.raises(NotWritten, match=r"rows.jsonl cannot be written \(File too large\)"):
-        append_line(path, "b" * 600)
-    append_line(path, "ü")
+    with files_up_to(1000):
+        append_line(path, "a" * 600)
+        with pytest.raises(NotWritten, match=r"rows.jsonl cannot be written \(File too large\)"):
+            append_line(path, "b" * 600)
+        append_line(path, "ü")
     assert path.read_text(encoding="utf-8") == "a" * 600 + "\nü\n"
 
 
