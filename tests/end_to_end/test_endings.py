@@ -104,11 +104,11 @@ stop_at = int(sys.argv[1])
 original = Loop.run
 
 def stops(self):
-    if self.cursor.step >= stop_at:
+    if self._session.cursor.step >= stop_at:
         os.kill(os.getpid(), signal.SIGTERM)
     for progress in original(self):
         yield progress
-        if progress.cursor.step >= stop_at:
+        if self._session.cursor.step >= stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
 Loop.run = stops
