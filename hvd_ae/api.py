@@ -150,7 +150,7 @@ def _write_outcome(session: Session, folder: RunFolder) -> dict:
     folder.check_held()
     records = folder.read_metrics()
     parameters, buffers = session.strategy.result
-    learner.release_optimizer_state()  # writing a model takes memory
+    learner.release_training_state()  # writing a model takes memory
     model = learner.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
     encoder = save_models(model, folder.path)
     draw_loss(records, settings.loss, folder.path)

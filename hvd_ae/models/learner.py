@@ -161,9 +161,10 @@ class Learner:
         if self.flat.is_constrained:
             parameters.assign(self._constrained(tf.convert_to_tensor(parameters)))
 
-    def release_optimizer_state(self) -> None:
-        """Give back the memory of the optimizer's vectors, when nothing is trained any more."""
-        for vector in self.optimizer_state:
+    def release_training_state(self) -> None:
+        """Give back the memory of the optimizer's vectors and of a part of the parameters: nothing is trained any more."""
+        own_part = [] if self.trained is self.parameters else [self.trained.value]
+        for vector in [*self.optimizer_state, *own_part]:
             replace(vector, tf.zeros([0]))
 
     def _apply_eagerly(self, gradient: tf.Tensor) -> None:

@@ -58,22 +58,30 @@ def _same(reported: float, saved: float, relative: float, size: float) -> bool:
 
 def _evaluated_by_file(session: "Session", path: Path, indices: np.ndarray) -> np.ndarray:
     """Whether the file can be checked, the size of its outputs, and its mean loss and metrics over these samples."""
-    source, task, batch_size = session.source.validation, session.task, session.settings.batch_size
+    task, batch_size = session.task, session.settings.batch_size
     squares, sums = 0.0, np.zeros(1 + len(task.metrics))
     nothing = np.zeros(2 + len(sums))
+    inputs = _select(session, indices[:1])[0]
+    if session.learner.flat.draws_in_inference(inputs):
+        return nothing
+    session.learner.flat.release()  # loading takes memory: the file, and the variables of another model
     try:
         model = keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as error:
         log.warning(f"{path} is not checked: plain Keras cannot load it ({str(error).strip().splitlines()[0]})")
         return nothing
     for first in range(0, len(indices), batch_size):
-        example = source.read(indices[first : first + batch_size], task.fields)
-        inputs, targets = task.select(as_seen({name: tf.convert_to_tensor(v) for name, v in example.items()}, source.fields))
-        if not first and session.learner.flat.draws_in_inference(inputs[:1]):
-            return nothing
+        inputs, targets = _select(session, indices[first : first + batch_size])
         outputs = model(inputs, training=False)
         penalty = sum(float(tf.reduce_sum(tf.cast(loss, tf.float32))) for loss in model.losses)
         squares += np.mean(np.square(np.asarray(outputs, np.float64))) * len(inputs)
         sums += [np.sum(function(targets, outputs), dtype=np.float64) for function in (task.loss, *task.metrics.values())]
         sums[0] += penalty * len(inputs)
     return np.array([1.0, np.sqrt(squares / len(indices)), *(sums / len(indices))])
+
+
+def _select(session: "Session", indices: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """Inputs and targets of these validation samples."""
+    source, task = session.source.validation, session.task
+    example = source.read(indices, task.fields)
+    return task.select(as_seen({name: tf.convert_to_tensor(values) for name, values in example.items()}, source.fields))
