@@ -115,9 +115,11 @@ def _leave(engine: "Communicator | None", error: BaseException) -> None:
     status = end_job(error)
     if engine is not None:
         engine.close()
-    elif _place()[1] > 1:
+    _within(_LAST_WORDS, _finish_files)
+    if engine is None and _place()[1] > 1:
         from mpi4py import MPI
 
+        MPI.COMM_WORLD.Barrier()
         MPI.Finalize()
-    _within(_LAST_WORDS, _finish_files)
+        time.sleep(0.3)  # a launcher that sees the first rank end with a status kills those that are on their way
     os._exit(status)  # Python's own exit would wait for threads, and print the exception again
