@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import io
 import os
@@ -115,11 +116,12 @@ def _leave(engine: "Communicator | None", error: BaseException) -> None:
     status = end_job(error)
     if engine is not None:
         engine.close()
-    _within(_LAST_WORDS, _finish_files)
-    if engine is None and _place()[1] > 1:
+    elif _place()[1] > 1:
         from mpi4py import MPI
 
-        MPI.COMM_WORLD.Barrier()
         MPI.Finalize()
-        time.sleep(0.3)  # a launcher that sees the first rank end with a status kills those that are on their way
-    os._exit(status)  # Python's own exit would wait for threads, and print the exception again
+    _within(_LAST_WORDS, _finish_files)
+    # Python's own exit would wait for threads, and print the exception again. C's it has to be: there MPICH 5 takes leave
+    # of its launcher, which else kills the ranks that are still ending, and returns their status, 9.
+    signal.setitimer(signal.ITIMER_REAL, _LAST_WORDS)
+    ctypes.PyDLL(None).exit(status)

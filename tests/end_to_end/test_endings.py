@@ -75,16 +75,18 @@ if sys.argv[2] == "alone":
     atexit.register(time.sleep, 1000)
     atexit.register(lambda: open(f"handled-first-{rank}", "w").close())
     raise RuntimeError("of one rank")
-error = Stopped("of all ranks")
-raise error
+if rank:  # long after the other has ended
+    atexit.register(time.sleep, 1)
+raise Stopped("of all ranks")
 """
 
 
-@pytest.mark.parametrize(("how", "status"), [("agreed", 75), ("alone", 1)])
-def test_what_a_script_has_open_is_written_when_it_fails(tmp_path, how, status):
+@pytest.mark.parametrize(("collectives", "how", "status"), [
+    ("horovod", "agreed", 75), ("mpi", "agreed", 75), ("horovod", "alone", 1)])
+def test_what_a_script_has_open_is_written_when_it_fails(tmp_path, collectives, how, status):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    ended = mpirun(2, sys.executable, str(script), "horovod", how, cwd=tmp_path, timeout=120)
+    ended = mpirun(2, sys.executable, str(script), collectives, how, cwd=tmp_path, timeout=120)
     assert ended.returncode == status, ended.stderr
     assert ended.stderr.count("hvd-ae:") == 1 and "Error in" not in ended.stderr, ended.stderr
     assert (tmp_path / "notes-1").read_text() == "kept"
