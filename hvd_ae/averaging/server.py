@@ -115,7 +115,7 @@ class _Synchronous:
     """The exchange of "sync": two messages there, and one back."""
 
     def __init__(self, learner: Learner, comm: Communicator, workers: int, aggregate: int):
-        self._replica, self._workers, self._aggregate = learner, workers, aggregate
+        self._learner, self._workers, self._aggregate = learner, workers, aggregate
         self.beside = self._messages = comm.point_to_point()
         self.version = 0  # of the parameters that this rank has
         self._parameters: np.ndarray | None = None  # of a worker: what the server answered last
@@ -123,11 +123,11 @@ class _Synchronous:
 
     def begin(self) -> None:
         """Before a call into the graph: the ranks may have synchronized since the last (worker)."""
-        self._parameters = self._replica.vector.numpy()
+        self._parameters = self._learner.vector.numpy()
 
     def end(self) -> None:
         """After it: what the last gradient brought is where the next call begins (worker)."""
-        self._replica.vector.assign(self._parameters)
+        self._learner.vector.assign(self._parameters)
 
     def push(self, gradient: np.ndarray, samples: np.ndarray) -> np.ndarray:
         """Send a gradient summed over samples, and wait for the parameters that come of it (worker)."""
@@ -161,7 +161,7 @@ class _Synchronous:
                 waiting[worker] = samples, gradient
 
     def _receive(self, workers: list[int]) -> tuple[int, int, int, np.ndarray]:
-        header, gradient = np.empty(2, np.int64), np.empty(self._replica.vector.shape[0], np.float32)
+        header, gradient = np.empty(2, np.int64), np.empty(self._learner.vector.shape[0], np.float32)
         worker = self._messages.receive(header, workers, _HEADER)
         self._messages.receive(gradient, [worker], _GRADIENT)
         return worker, int(header[0]), int(header[1]), gradient
@@ -170,7 +170,7 @@ class _Synchronous:
         samples = sum(samples for samples, _ in waiting.values())
         if samples:
             total = np.sum([waiting[worker][1] for worker in sorted(waiting)], axis=0)  # in rank order, as reruns should
-            self._replica.update(tf.constant(total / np.float32(samples)))
+            self._learner.update(tf.constant(total / np.float32(samples)))
             self._applied += len(waiting)
         self.version += 1
         for worker in waiting:
@@ -178,7 +178,7 @@ class _Synchronous:
 
     def _answer(self, worker: int) -> None:
         version = np.array([self.version], np.int32).view(np.float32)
-        self._messages.send(np.append(self._replica.vector.numpy(), version), worker, _PARAMETERS)
+        self._messages.send(np.append(self._learner.vector.numpy(), version), worker, _PARAMETERS)
 
     def measurements(self) -> dict:
         applied, dropped = self._applied, self._dropped
@@ -190,7 +190,7 @@ class _Asynchronous:
     """The exchange of "async": a window of one-sided MPI."""
 
     def __init__(self, learner: Learner, comm: Communicator, workers: int, aggregate: int):
-        self._replica, self._workers = learner, workers
+        self._learner, self._workers = learner, workers
         self.beside = self._window = comm.parameter_window(learner.vector.shape[0])
         self.version = 0  # of the parameters that this rank has
         self._staleness: list[int] = []
@@ -210,14 +210,14 @@ class _Asynchronous:
 
     def serve(self, steps: int) -> None:
         """Apply `steps` gradients of every worker in the order in which they come (server)."""
-        self._window.publish(self._replica.vector.numpy(), self.version)
+        self._window.publish(self._learner.vector.numpy(), self.version)
         for _ in range(steps * self._workers):
             worker, gradient, version, samples = self._window.take()
             self._staleness.append(self.version - version)
             if samples:
-                self._replica.update(tf.constant(gradient / np.float32(samples)))
+                self._learner.update(tf.constant(gradient / np.float32(samples)))
             self.version += 1
-            self._window.publish(self._replica.vector.numpy(), self.version, taken_from=worker)
+            self._window.publish(self._learner.vector.numpy(), self.version, taken_from=worker)
 
     def measurements(self) -> dict:
         staleness, self._staleness = self._staleness, []

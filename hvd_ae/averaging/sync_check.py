@@ -29,7 +29,7 @@ def check_in_sync(strategy: Strategy, step: int, synchronized: bool = True) -> b
     Returns True, or None where the strategy promises nothing.
 
     Raises:
-        OutOfStep: on every rank, naming the ranks that differ from most.
+        OutOfSync: on every rank, naming the ranks that differ from most.
     """
     shared = strategy.replicated_state()
     if not synchronized:

@@ -51,7 +51,7 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
         check: whether this job may write still; called by the root.
 
     Raises:
-        OutOfStep: on every rank, and nothing is written.
+        OutOfSync: on every rank, and nothing is written.
         NotWritten: on every rank, where a file could not be written on any; older checkpoints are as they were.
     """
     comm, world, strategy, cursor = session.comm, session.comm.world, session.strategy, session.cursor
