@@ -12,7 +12,7 @@ from hvd_ae.averaging.gradient import Gradient
 from hvd_ae.errors import OutOfSync, Stopped
 from hvd_ae.runtime.consensus import gather_texts
 from hvd_ae.training import execution
-from hvd_ae.training.checkpointing import restore
+from hvd_ae.training.checkpointing import reshard
 from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.checkpointing.save import checkpoints
 from hvd_ae.training.session import Session, steps_per_epoch
@@ -119,7 +119,7 @@ def test_own_vectors_are_read_once_and_come_out_as_promised_on_another_number_of
                                                                                        monkeypatch):
     """The optimizer's are the mean of the old ranks', counts the largest, seeds the same rank's; outer vectors stay."""
     size, folder = comm.world.size, shared_folder(comm, tmp_path_factory)
-    monkeypatch.setattr(restore, "_BYTES_AT_ONCE", 100)  # so that a vector needs several
+    monkeypatch.setattr(reshard, "_BYTES_AT_ONCE", 100)  # so that a vector needs several
     changes = {"averaging": "parameter", "sync_every": 4, "outer_optimizer": "nesterov", "optimizer": "adam",
                "model": NORMALISED, "learning_rate": 0.01}
     stopped_at(5, folder, comm, changes)
@@ -154,7 +154,7 @@ def read_and_taken(path, comm, changes, monkeypatch):
         only.mkdir()
         (only / path.name).symlink_to(path)
     comm.barrier()
-    read, original = [], restore.read_vectors
+    read, original = [], reshard.read_vectors
 
     def noted(folder, prefix, sums):
         read.extend(f"{prefix}{name}.npy" for name in sums if prefix)
@@ -162,7 +162,7 @@ def read_and_taken(path, comm, changes, monkeypatch):
 
     session = Session(settings(**changes), comm)
     with monkeypatch.context() as patched:
-        patched.setattr(restore, "read_vectors", noted)
+        patched.setattr(reshard, "read_vectors", noted)
         assert not restore_newest(session, only).bad
     velocity = np.load(path / "outer_velocity.npy")
     assert np.any(velocity)
