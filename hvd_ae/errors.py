@@ -27,3 +27,12 @@ class NotWritten(RuntimeError):
 
     exit_status = 1
     raised_on_all_ranks = True
+
+
+def ranks_are_together(error: BaseException | None) -> bool:
+    """Whether a context is left on every rank alike, so that what ends with it may be collective: one alone would wait.
+
+    Args:
+        error: what the context is left with; None where it came to its end.
+    """
+    return error is None or getattr(error, "raised_on_all_ranks", False)

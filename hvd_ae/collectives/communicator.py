@@ -27,7 +27,7 @@ class Traffic:
     """What this rank has moved since the start of the process."""
 
     calls: int
-    bytes_sent: int  # what a bandwidth-optimal algorithm sends, see `Engine`
+    bytes_sent: int  # what a bandwidth-optimal algorithm sends, see `Communicator`
     seconds: float  # from this rank's data being ready to its result, so waiting for slower ranks counts
 
     def __sub__(self, earlier: "Traffic") -> "Traffic":

@@ -2,7 +2,7 @@
 
 Every rank has a thread that looks now and then. A rank that has waited for most of the timeout asks all others. Who
 answers "I wait too" is a victim like itself; who does not answer, or does not wait, is what all wait for. Who answers
-that it writes the models, or does other work that it has announced (`Engine.busy`), is given longer.
+that it writes the models, or does other work that it has announced (`Communicator.busy`), is given longer.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from mpi4py import MPI
 
+from hvd_ae.errors import ranks_are_together
 from hvd_ae.runtime.failure import end_all_ranks
 
 LONGER = 10  # times the timeout, for work that was announced
@@ -62,7 +63,7 @@ class Watchdog:
     def __exit__(self, kind, error, _):
         self._over.set()
         self._thread.join()
-        if error is None or getattr(error, "agreed", False):  # else other ranks are elsewhere, and the job is about to end
+        if ranks_are_together(error):  # else the job is about to end
             self._communicator.Free()
             self._remove_stacks()
 

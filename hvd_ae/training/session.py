@@ -15,7 +15,7 @@ from hvd_ae.data.epoch_plan import EpochPlan, plan_epoch, plan_evaluation
 from hvd_ae.data.load import fingerprint, load
 from hvd_ae.data.partition import Segment
 from hvd_ae.data.source import LABELS, Splits
-from hvd_ae.errors import Refused
+from hvd_ae.errors import Refused, ranks_are_together
 from hvd_ae.models.learner import Learner
 from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.schedules import make_schedule
@@ -66,7 +66,7 @@ class Session:
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        if error is None or getattr(error, "raised_on_all_ranks", False):  # closing is collective: one rank alone would wait
+        if ranks_are_together(error):
             self.strategy.close()
 
     def run(self, stop_requested: Callable[[], str | None] = lambda: None) -> list[EpochReport]:

@@ -5,14 +5,17 @@ import sys
 from tests.launch import mpirun, succeeded
 
 SCRIPT = """
+import contextlib
 import numpy as np
 from pathlib import Path
 from hvd_ae.collectives.start import start
+from hvd_ae.errors import Stopped
 
 comm = start("mpi", threads=1)
-for _ in range(2200):
-    with comm.watched(600, Path("stalled")):
-        pass
+for is_stopped in [False] * 2200 + [True] * 2200:  # each more than there are
+    with contextlib.suppress(Stopped), comm.watched(600, Path("stalled")):
+        if is_stopped:
+            raise Stopped("on all ranks")
 for number in range(800):  # three communicators each, and now and then a window's and a sum that `free` waits for
     messages, background, group = comm.point_to_point(), comm.async_sum(), comm.split([[0]])
     if number % 100 == 0:
