@@ -11,7 +11,7 @@ import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.epoch_plan import plan_evaluation
-from hvd_ae.data.load import files_of
+from hvd_ae.data.open import files_of
 from hvd_ae.data.source import SAMPLES, Source
 from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs.files import replacing

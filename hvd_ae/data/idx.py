@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.data.arrays import from_arrays
-from hvd_ae.data.source import Source, check_labels, check_sample_kind
+from hvd_ae.data.source import LABELS, Source, Spec, check_labels, check_sample_kind
 from hvd_ae.errors import Refused
 
+HAS_MEMBERS = False  # a file is one array
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -25,14 +26,15 @@ def files(path: Path) -> list[Path]:
     return [path, path.with_name(path.name.replace("images-idx3", "labels-idx1"))]
 
 
-def read(path: Path, name: str) -> tuple[Source, None]:
+def read(spec: Spec) -> Source:
     """Samples of a file of images, with the labels of the file of labels where that lies beside it.
 
     Raises:
         Refused: a file is missing or damaged, or does not hold samples.
     """
-    _, labels = files(path)
-    return read_pair(name, (path, None), (labels, None) if labels != path and labels.exists() else None), None
+    path, labels = files(spec.path)
+    has_labels = LABELS not in spec.beside and labels != path and labels.exists()
+    return read_pair(spec.name, (path, None), (labels, None) if has_labels else None)
 
 
 def read_pair(name: str, images: tuple[Path, str | None], labels: tuple[Path, str | None] | None) -> Source:

@@ -1,39 +1,45 @@
 """From what the user gave, a name or a path, to training and validation samples."""
 
 import math
+import re
 import zlib
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hvd_ae.data import digits, download, idx, npy, npz, synthetic
+from hvd_ae.data import digits, download, synthetic
+from hvd_ae.data.open import is_file, open_source, training_part
 from hvd_ae.data.source import SAMPLES, Part, Source, Splits
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
-# Each has `reads(path)`, by the path's name alone, `files(path)`, and `read(path, name)`: the samples, and a test set where
-# the file brings one.
-FORMATS = (npy, npz, idx)
 # Each has `knows(name)`, and `load(name, seed)`: data sets that need no path, with validation samples.
 NAMED = (digits, download, synthetic)
 
 _SPLIT = 0.1  # of a path's samples, the last ones, where nothing else is said
 
 
-def load(data: str, world: World, validation_split: float | None = None, validation_data: str | None = None,
-         seed: int = 0) -> Splits:
+def load(data: str, world: World, validation_split: float | None = None, validation_data: str | None = None, seed: int = 0,
+         beside: Mapping[str, str] | None = None, columns: Sequence[str] = (), rows: str | None = None) -> Splits:
     """The samples of a name or a path.
 
     What a path brings no validation samples for keeps its last samples for them, as Keras does.
+
+    Args:
+        beside: by field (labels, targets, condition), the member of the same file, or the file, that holds it.
+        columns: of a table, those that make a sample; empty: all that hold numbers.
+        rows: "first:end", the samples of a path to take; None takes all.
 
     Raises:
         Refused: unknown name, too few samples, or a file that is missing, damaged, or does not hold samples.
     """
     splits = _named(data, seed)
     if splits is None:
-        splits = _from_path(data, validation_split, validation_data)
+        splits = _from_path(data, validation_split, validation_data, beside or {}, columns, rows)
     else:
-        _refuse_validation_settings(data, validation_split, validation_data)
+        given = {"validation_data": validation_data, "validation_split": validation_split, "rows": rows,
+                 "columns": ",".join(columns) or None, **(beside or {})}
+        _refuse_without_effect(data, given)
     if splits.train.count < world.size:
         raise Refused(f"data={data!r} has {splits.train.count} training samples for {world.size} ranks: every rank needs at "
                       "least one; start fewer ranks")
@@ -44,18 +50,10 @@ def load(data: str, world: World, validation_split: float | None = None, validat
     return splits
 
 
-def load_all(data: str, seed: int = 0) -> Source:
+def load_all(data: str, seed: int = 0, beside: Mapping[str, str] | None = None, columns: Sequence[str] = ()) -> Source:
     """All samples of a path (without a test set of its own), or the validation samples of a name."""
     splits = _named(data, seed)
-    return splits.validation if splits else _read(data)[0]
-
-
-def files_of(data: str) -> list[Path]:
-    """What a name or a path is read from, labels included, whether or not it is there."""
-    if data in download.NAMES:
-        return [path for path, _ in download.find_files(data, download.search_folders(data)) or ()]
-    path = Path(data)
-    return next((kind.files(path) for kind in FORMATS if kind.reads(path)), [path])
+    return splits.validation if splits else training_part(open_source(data, beside or {}, columns))
 
 
 def fingerprint(splits: Splits) -> np.ndarray:
@@ -64,12 +62,16 @@ def fingerprint(splits: Splits) -> np.ndarray:
     return np.array([number for part in parts for number in (part.count, _digest(part))], np.int64)
 
 
+_FEW = 1 << 20  # numbers, one a sample, of which all are looked at
+
+
 def _digest(source: Source) -> int:
-    """Of what each field is, and of some of its values: of all, where it is one number a sample."""
+    """Of what each field is, and of some of its values: of all, where it is one number a sample and quickly read."""
     digest, ends = 0, np.array([0, source.count // 2, source.count - 1])
     for name, field in source.fields.items():
         declared = f"{name} {field.shape} {field.dtype.str} {field.scale}"
-        values = source.read(ends, [name])[name] if field.shape else source.read_all(name)
+        is_small = not field.shape and source.reads_single_samples and source.count <= _FEW
+        values = source.read_all(name) if is_small else source.read(ends, [name])[name]
         digest = zlib.crc32(values, zlib.crc32(declared.encode(), digest))
     return digest
 
@@ -78,21 +80,26 @@ def _named(data: str, seed: int) -> Splits | None:
     return next((kind.load(data, seed) for kind in NAMED if kind.knows(data)), None)
 
 
-def _refuse_validation_settings(data: str, validation_split: float | None, validation_data: str | None) -> None:
-    for name, value in (("validation_data", validation_data), ("validation_split", validation_split)):
+def _refuse_without_effect(data: str, given: Mapping[str, object]) -> None:
+    for name, value in given.items():
         if value is not None:
             raise Refused(f"{name}={value!r} has no effect with data={data!r}, which brings its own: drop it")
 
 
-def _from_path(data: str, validation_split: float | None, validation_data: str | None) -> Splits:
-    train, validation = _read(data)
+def _from_path(data: str, validation_split: float | None, validation_data: str | None, beside: Mapping[str, str],
+               columns: Sequence[str], rows: str | None) -> Splits:
+    opened = open_source(data, beside, columns)
+    train, validation = (opened.train, opened.validation) if isinstance(opened, Splits) else (opened, None)
+    if rows is not None:
+        train = _rows(train, rows)
     if validation_data is not None:
         if validation_split is not None:
             raise Refused(f"validation_split={validation_split} has no effect with validation_data={validation_data!r}: drop "
                           "one of them")
-        return Splits(train, _read(validation_data)[0])
+        return Splits(train, training_part(open_source(validation_data, {f: t for f, t in beside.items() if not is_file(t)},
+                                                   columns)))
     if validation is not None:
-        _refuse_validation_settings(data, validation_split, None)
+        _refuse_without_effect(data, {"validation_split": validation_split})
         return Splits(train, validation)
     share = _SPLIT if validation_split is None else validation_split
     split_at = math.floor(train.count * (1.0 - share))
@@ -102,11 +109,12 @@ def _from_path(data: str, validation_split: float | None, validation_data: str |
     return Splits(Part(train, 0, split_at), Part(train, split_at, train.count - split_at))
 
 
-def _read(data: str) -> tuple[Source, Source | None]:
-    path = Path(data)
-    for kind in FORMATS:
-        if kind.reads(path):
-            return kind.read(path, data)
-    known = ", ".join(("digits", *download.NAMES))
-    raise Refused(f"data={data!r} is not known: use {known}, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or an "
-                  "IDX file")
+def _rows(source: Source, rows: str) -> Source:
+    given = re.fullmatch(r"(\d*):(\d*)", rows)
+    if not given:
+        raise Refused(f"rows={rows!r} is not of the form first:end: write for instance 0:1000")
+    first, end = int(given[1] or 0), int(given[2] or source.count)
+    if not first < end <= source.count:
+        raise Refused(f"rows={rows!r} must lie within the {source.count} samples of data={source.name!r}, and hold at "
+                      "least one")
+    return Part(source, first, end - first)

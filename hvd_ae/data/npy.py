@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.data.arrays import from_arrays
-from hvd_ae.data.source import Source, check_labels, check_sample_kind
+from hvd_ae.data.source import LABELS, Source, Spec, check_labels, check_sample_kind
 from hvd_ae.errors import Refused
 
+HAS_MEMBERS = False  # a file is one array
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -22,7 +23,7 @@ def files(path: Path) -> list[Path]:
     return [path, path.with_suffix(".labels.npy")]
 
 
-def read(path: Path, name: str) -> tuple[Source, None]:
+def read(spec: Spec) -> Source:
     """Samples of a `.npy` file, left in the file, with the labels of `NAME.labels.npy` where that lies beside it.
 
     A file in Fortran order will do, but one of its samples is spread over the whole file.
@@ -30,17 +31,28 @@ def read(path: Path, name: str) -> tuple[Source, None]:
     Raises:
         Refused: the file is missing or damaged, or does not hold samples.
     """
+    path, name = spec.path, spec.name
     shape, dtype, *place = _read_header(path, name)
     check_sample_kind(shape, dtype, name)
     values, beside = _mapped(path, name, shape, dtype, *place), path.with_suffix(".labels.npy")
-    return from_arrays(name, values, _read_labels(beside, len(values)) if beside.exists() else None), None
+    has_labels = LABELS not in spec.beside and beside.exists()
+    return from_arrays(name, values, _read_labels(beside, len(values)) if has_labels else None)
+
+
+def read_array(path: Path, name: str) -> np.ndarray:
+    """An array of any shape, left in the file.
+
+    Raises:
+        Refused: the file is missing or damaged.
+    """
+    shape, dtype, *place = _read_header(path, name)
+    if dtype.hasobject:
+        raise Refused(f"{name!r} holds Python objects, which are never unpickled: save the labels as int64")
+    return _mapped(path, name, shape, dtype, *place)
 
 
 def _read_labels(path: Path, count: int) -> np.ndarray:
-    shape, dtype, *place = _read_header(path, str(path))
-    if dtype.hasobject:
-        raise Refused(f"{str(path)!r} holds Python objects, which are never unpickled: save the labels as int64")
-    return check_labels(_mapped(path, str(path), shape, dtype, *place), count, str(path))
+    return check_labels(read_array(path, str(path)), count, str(path))
 
 
 def _read_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype, str, int]:

@@ -11,7 +11,7 @@ from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.checks import Range, check_some, check_values
 from hvd_ae.data.epoch_plan import plan_epoch
 from hvd_ae.data.load import fingerprint, load
-from hvd_ae.data.source import SAMPLES, Field, WithField, check_labels
+from hvd_ae.data.source import SAMPLES, Field, Spec, WithField, check_labels
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
@@ -150,7 +150,7 @@ def test_a_rank_reads_its_own_rows_of_a_file_and_no_others(tmp_path, monkeypatch
 def test_scattered_rows_of_a_file_are_let_go_of_a_few_at_a_time(tmp_path, monkeypatch):
     """Else a call of 50 steps would map 2 MB for each of its thousands of rows: most of a file of some GB."""
     np.save(tmp_path / "data.npy", np.arange(12_000, dtype=np.float32).reshape(4000, 3))
-    source, _ = npy.read(tmp_path / "data.npy", "data")
+    source = npy.read(Spec("data", tmp_path / "data.npy"))
     indices, pieces = np.random.default_rng(0).permutation(4000)[:1000], []
     monkeypatch.setattr("hvd_ae.data.arrays._let_go_of_pages", pieces.append)
     np.testing.assert_array_equal(read(source, indices), indices[:, np.newaxis] * 3.0 + np.arange(3))

@@ -129,7 +129,7 @@ def test_images_and_labels_of_different_count_are_refused(tmp_path):
 
 @pytest.mark.parametrize(("data", "sentence"), [
     ("cifar", "'cifar' is not known: use digits, mnist, fashion-mnist, synthetic, .*npz"),
-    ("mine.csv", "'mine.csv' is not known"),
+    ("mine.mat", "'mine.mat' is not known"),
     ("synthetic:10", "of the form synthetic:COUNTxDIM"), ("synthetic:10x", "of the form"),
     ("synthetic:9x0", "of the form"),
     ("synthetic:1x5", "at least two"), ("synthetic:99999999999x999999", "GiB of memory"),
