@@ -112,7 +112,7 @@ def _read(session) -> None:
     from hvd_ae.data.feed import super_batches
 
     plan = session.plan(0)
-    with super_batches(session.source.train, session.task.fields, plan, 0, [min(_STEPS, len(plan.batch_sizes))]) as feed:
+    with super_batches(session.input.reader, plan, 0, [min(_STEPS, len(plan.batch_sizes))]) as feed:
         next(feed)
 
 
@@ -125,7 +125,7 @@ def _forward_and_backward(session):
     from hvd_ae.models.learner import Batch
 
     train, learner = session.source.train, session.learner
-    with super_batches(train, [SAMPLES], session.plan(0), 0, [_STEPS]) as feed:
+    with super_batches(session.input.reader, session.plan(0), 0, [_STEPS]) as feed:
         super_batch = next(feed)
     inputs, sizes = tf.constant(super_batch.example[SAMPLES]), tf.constant(super_batch.batch_sizes)
     scale = train.fields[SAMPLES].scale

@@ -17,6 +17,7 @@ from hvd_ae.runtime.world import World
 
 if TYPE_CHECKING:  # these need MPI
     from hvd_ae.collectives.point_to_point import PointToPoint
+    from hvd_ae.collectives.row_exchange import RowExchange
     from hvd_ae.collectives.window import ParameterWindow
 
 _ALL_OF_IT = None  # instead of a number of rounds: the whole vector leaves this rank
@@ -59,6 +60,7 @@ class Communicator(ABC):
             self._traffic = tf.Variable(tf.zeros([3], tf.float64), trainable=False, name="traffic")
             self._begun = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="begun")
         self._works_at: list[tuple[str, float]] = []  # what `busy` announces, and since when
+        self._reads: tuple[str, float] | None = None  # what `reading` says
 
     def sum(self, vector) -> tf.Tensor:
         """The element-wise sum over ranks, the same bytes on every rank."""
@@ -129,12 +131,16 @@ class Communicator(ABC):
         """
         raise self._lacks("memory that other ranks reach")
 
+    def row_exchange(self) -> "RowExchange | None":
+        """A way for a thread to move samples between ranks; every rank calls it. None where there is one rank."""
+        return None
+
     def _lacks(self, what: str) -> Refused:
         return refused_on_all(f"collectives={self.name!r} has no {what}, which this averaging needs: use --collectives mpi or "
                               "horovod, or another --averaging")
 
     def free_beside(self, other) -> None:
-        """Give back what `async_sum`, `point_to_point` or `parameter_window` took; every rank calls it, in the same order."""
+        """Give back what one of the four methods above took; every rank calls it, in the same order."""
         other.free()
 
     def adasum(self, vector) -> tf.Tensor:
@@ -171,6 +177,15 @@ class Communicator(ABC):
             yield
         finally:
             self._works_at.pop()
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """While the context lasts, a thread of this rank reads this; said where others wait too long, and gains no time."""
+        self._reads = what, time.monotonic()
+        try:
+            yield
+        finally:
+            self._reads = None
 
     def close(self) -> None:
         """Leave the job in good order; nothing may be called after it. Only needed where Python's own exit is cut."""

@@ -13,6 +13,7 @@ from hvd_ae.collectives import ring
 from hvd_ae.collectives.async_sum import AsyncSum
 from hvd_ae.collectives.communicator import Communicator, Traffic, part_sizes
 from hvd_ae.collectives.point_to_point import PointToPoint
+from hvd_ae.collectives.row_exchange import RowExchange
 from hvd_ae.collectives.window import ParameterWindow
 from hvd_ae.runtime.nodes import find_world, numbers_of_all
 from hvd_ae.runtime.watchdog import Watchdog
@@ -37,6 +38,7 @@ class MPICommunicator(Communicator):
         super().__init__(world)
         self.communicator = communicator
         self._side_channels: list[PointToPoint | ParameterWindow | AsyncSum] = []  # what moves bytes beside the collectives
+        self._exchanges: list[RowExchange] = []  # what moves samples, which is no traffic of averaging
         self._moved_beside = Traffic(0, 0, 0.0)  # by those that are no longer needed
         self._waits_in_mpi, self._waits_ended = False, 0
 
@@ -46,8 +48,11 @@ class MPICommunicator(Communicator):
         return Traffic(*(total + getattr(self._moved_beside, name) + sum(getattr(other, name) for other in self._side_channels)
                          for name, total in vars(collective).items()))
 
-    def free_beside(self, other: PointToPoint | ParameterWindow | AsyncSum) -> None:
+    def free_beside(self, other: PointToPoint | ParameterWindow | AsyncSum | RowExchange) -> None:
         other.free()
+        if isinstance(other, RowExchange):
+            self._exchanges.remove(other)
+            return
         moved = {name: total + getattr(other, name) for name, total in vars(self._moved_beside).items()}
         self._moved_beside = Traffic(**moved)
         self._side_channels.remove(other)
@@ -67,6 +72,10 @@ class MPICommunicator(Communicator):
         async_sum = AsyncSum(sum_of, 2 * (self.world.size - 1) / self.world.size, backoff_comm.free)
         self._side_channels.append(async_sum)
         return async_sum
+
+    def row_exchange(self) -> RowExchange:
+        self._exchanges.append(RowExchange(self.communicator))
+        return self._exchanges[-1]
 
     def parameter_window(self, parameters: int) -> ParameterWindow:
         self._side_channels.append(ParameterWindow(self.communicator, parameters))
@@ -94,15 +103,20 @@ class MPICommunicator(Communicator):
     def wait_token(self) -> tuple | None:
         """None, or this rank waits for others: then a value that stays the same for as long as it is the same wait."""
         ended, begun = self._traffic.numpy()[0], self._begun.numpy()
-        calls = sum(other.calls for other in self._side_channels)
-        if self._waits_in_mpi or begun > ended or any(other.is_waiting for other in self._side_channels):
-            return ended, calls, self._waits_ended
+        beside = [*self._side_channels, *self._exchanges]
+        if self._waits_in_mpi or begun > ended or any(other.is_waiting for other in beside):
+            return ended, sum(other.calls for other in beside), self._waits_ended
         return None
 
     def works_at(self) -> tuple[str, float] | None:
         """What this rank has announced by `busy`, and for how many seconds it has been at it."""
         what, since = (self._works_at or [("", 0.0)])[0]
         return (what, time.monotonic() - since) if what else None
+
+    def reads(self) -> tuple[str, float] | None:
+        """What a thread of this rank reads, and for how many seconds it has been at it."""
+        reads = self._reads
+        return reads and (reads[0], time.monotonic() - reads[1])
 
     def watched(self, timeout: float, folder: Path) -> AbstractContextManager:
         return Watchdog(self.communicator, self, timeout, folder) if timeout else nullcontext()

@@ -21,6 +21,7 @@ class ArraySource(Source):
     def __init__(self, name: str, arrays: Mapping[str, np.ndarray], fields: Mapping[str, Field]):
         self.name, self.arrays, self.fields = name, dict(arrays), dict(fields)
         self.count = len(next(iter(arrays.values())))
+        self.in_memory = not any(map(_is_mapped, self.arrays.values()))
 
     def read(self, indices: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
         return {name: _read(self.arrays[name], np.asarray(indices), self.fields[name].dtype) for name in fields}

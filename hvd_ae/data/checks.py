@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hvd_ae.data.epoch_plan import EpochPlan, plan_evaluation
 from hvd_ae.data.source import Field, Source
 from hvd_ae.errors import Refused
+from hvd_ae.runtime.world import World
 
 _BYTES_LOOKED_AT = 64 << 20  # of a rank's own samples, before the first step
 _BYTES_AT_A_TIME = 16 << 20
@@ -42,12 +44,33 @@ def check_values(values: np.ndarray, indices: np.ndarray, source: Source, field:
 
 def check_some(source: Source, indices: np.ndarray, field: str, allowed: Range) -> None:
     """As `check_values`, reading these samples, or as many of them as are read in a moment."""
-    bytes_each = max(1, source.fields[field].bytes_stored)
-    some = np.sort(indices[: max(1, _BYTES_LOOKED_AT // bytes_each)])
-    at_a_time = max(1, _BYTES_AT_A_TIME // bytes_each)
+    some, at_a_time = np.sort(indices[: _few(source, field)]), max(1, _BYTES_AT_A_TIME // _bytes(source, field))
     for first in range(0, len(some), at_a_time):
         piece = some[first : first + at_a_time]
         check_values(source.read(piece, [field])[field], piece, source, field, allowed)
+
+
+def some_of_plan(source: Source, plan: EpochPlan, field: str, world: World) -> np.ndarray:
+    """Samples to look at before the first step: some that this rank trains on, or some of a block that no other looks at."""
+    return plan.first_indices(_few(source, field)) if source.reads_single_samples else some_of_share(source, world)
+
+
+def some_of_share(source: Source, world: World) -> np.ndarray:
+    """Samples to look at of this rank's contiguous share; of one block only, where a sample costs as much as a block."""
+    share = plan_evaluation(source.count, world)
+    if source.reads_single_samples or not len(share):
+        return share
+    starts = np.asarray(source.block_starts)
+    end = np.append(starts, source.count)[np.searchsorted(starts, share[0], side="right")]
+    return share[: int(end - share[0])]
+
+
+def _few(source: Source, field: str) -> int:
+    return max(1, _BYTES_LOOKED_AT // _bytes(source, field))
+
+
+def _bytes(source: Source, field: str) -> int:
+    return max(1, source.fields[field].bytes_stored)
 
 
 def _largest(field: Field) -> float:

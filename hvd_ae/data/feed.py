@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from hvd_ae.data.epoch_plan import EpochPlan
-from hvd_ae.data.source import Source
+from hvd_ae.data.reading import Reader
 
 Check = Callable[[dict[str, np.ndarray], np.ndarray], None]
 
@@ -24,7 +24,7 @@ class SuperBatch:
 
 
 @contextmanager
-def super_batches(source: Source, fields: Sequence[str], plan: EpochPlan, first_step: int, ends: Sequence[int],
+def super_batches(samples: Reader, plan: EpochPlan, first_step: int, ends: Sequence[int],
                   check: Check | None = None) -> Iterator[Iterator[SuperBatch]]:
     """The super-batches from `first_step` on, each ending before the next of the steps `ends`, read one ahead by a thread.
 
@@ -35,7 +35,7 @@ def super_batches(source: Source, fields: Sequence[str], plan: EpochPlan, first_
         check: called with what was read and the numbers of the samples, to refuse it.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
-        yield _read_ahead(reader, lambda step, end: _read(source, fields, plan, step, end, check), first_step, ends)
+        yield _read_ahead(reader, lambda step, end: _read(samples, plan, step, end, check), first_step, ends)
 
 
 def _read_ahead(reader: ThreadPoolExecutor, read: Callable[[int, int], SuperBatch], first_step: int,
@@ -50,10 +50,8 @@ def _read_ahead(reader: ThreadPoolExecutor, read: Callable[[int, int], SuperBatc
         yield ahead.result()
 
 
-def _read(source: Source, fields: Sequence[str], plan: EpochPlan, step: int, end: int, check: Check | None) -> SuperBatch:
-    first = int(plan.batch_sizes[:step].sum())
-    mine = plan.indices[first : first + int(plan.batch_sizes[step:end].sum())]
-    example = source.read(mine, fields)
+def _read(samples: Reader, plan: EpochPlan, step: int, end: int, check: Check | None) -> SuperBatch:
+    example, indices = samples.read(plan, step, end)
     if check is not None:
-        check(example, mine)
+        check(example, indices)
     return SuperBatch(example, plan.batch_sizes[step:end], plan.global_batch_sizes[step:end])

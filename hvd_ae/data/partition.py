@@ -1,15 +1,18 @@
 """Which samples are a rank's own: pure functions of numbers, the same on every rank without a word between them.
 
-Orders come from `numpy.random.Generator(PCG64(SeedSequence))`. NumPy promises the same bits of PCG64 for ever, but may
-change in a new version what `permutation` makes of them (NEP 19): all ranks of a job, and a run that is resumed, want
-one NumPy version. A test holds the orders of today, so that such a change is seen.
+What `label-skew` draws comes from `numpy.random.Generator(PCG64(SeedSequence))`. NumPy promises the same bits of PCG64 for
+ever, but may change in a new version what `permutation` makes of them (NEP 19): all ranks of a job, and a run that is
+resumed, want one NumPy version. A test holds the parts of today, so that such a change is seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from hvd_ae.data.order import Order, UniformOrder, WindowedOrder
+from hvd_ae.data.permutation import Permutation
 from hvd_ae.errors import Refused
 
 _SHUFFLED, _SKEWED, _RESHUFFLED, _WITHIN = 1, 2, 3, 4  # keeps the streams of one seed apart
@@ -29,27 +32,110 @@ def part_start(samples: int, ranks: int, rank: int) -> int:
     return rank * (samples // ranks) + min(rank, samples % ranks)
 
 
-def own_part(partition: str, samples: int, ranks: int, rank: int, seed: int, classes: np.ndarray | None = None,
-             concentration: float | None = None) -> np.ndarray:
-    """The samples that a rank keeps for the whole run, int64, for every partition but `reshuffled`.
+class Segment(NamedTuple):
+    """Whole steps of an epoch, taken by so many ranks with so many samples each a step."""
 
-    Parts are disjoint, cover every sample, and differ in size by at most one (law 6).
+    ranks: int
+    batch_size: int
+    steps: int
 
-    Raises:
-        Refused: label-skew without classes.
+
+@dataclass(frozen=True)
+class Partition:
+    """How training samples are dealt to ranks, and in which order each epoch takes them.
+
+    partition: contiguous, strided, shuffled, label-skew, or reshuffled.
+    samples: how many there are.
+    classes: of all samples, int64 (samples,), for label-skew; else None.
+    window: blocks of a window, of all ranks together; None where all samples are one.
+    block_starts: the number of each block's first sample, where there are windows.
     """
-    start, size = part_start(samples, ranks, rank), part_size(samples, ranks, rank)
-    if partition == "contiguous":
-        return np.arange(start, start + size)
-    if partition == "strided":
-        return np.arange(rank, samples, ranks)
-    if partition == "shuffled":
-        return generator(seed, _SHUFFLED).permutation(samples)[start : start + size]
-    assert partition == "label-skew", partition
-    if classes is None:
-        raise Refused("partition='label-skew' needs labels, and these data have none: use another partition, or labels "
-                      "in NAME.labels.npy beside NAME.npy")
-    return _skewed_parts(classes, ranks, seed, concentration)[rank]
+
+    partition: str
+    samples: int
+    seed: int
+    classes: np.ndarray | None = None
+    concentration: float | None = None
+    window: int | None = None
+    block_starts: np.ndarray | None = None
+
+    def global_order(self, epoch: int) -> Order:
+        """The order of all samples in an epoch of `reshuffled` (law 5)."""
+        key = (self.seed, _RESHUFFLED, epoch)
+        if self.window is None:
+            return UniformOrder(self.samples, *key)
+        return WindowedOrder(self.block_starts, np.diff(self.block_starts, append=self.samples), self.window, *key)
+
+    def own_order(self, ranks: int, rank: int, epoch: int) -> Order:
+        """A rank's own samples of a kept partition, in the order of this epoch."""
+        key = (self.seed, _WITHIN, epoch, rank)
+        if self.window is None:
+            size, number_of = self.own_part(ranks, rank)
+            return UniformOrder(size, *key, number_of=number_of)
+        return WindowedOrder(*self._own_blocks(ranks, rank), max(1, self.window // ranks), *key)
+
+    def sizes(self, ranks: int) -> list[int]:
+        """The number of each rank's own samples."""
+        if self.window is not None and self.partition == "shuffled":
+            return [int(self._own_blocks(ranks, rank)[1].sum()) for rank in range(ranks)]
+        return [part_size(self.samples, ranks, rank) for rank in range(ranks)]
+
+    def own_part(self, ranks: int, rank: int) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+        """How many samples a rank keeps for the whole run, and their numbers by their place among them.
+
+        Parts are disjoint, cover every sample, and differ in size by at most one (law 6).
+
+        Raises:
+            Refused: label-skew without classes.
+        """
+        start, size = part_start(self.samples, ranks, rank), part_size(self.samples, ranks, rank)
+        if self.partition == "contiguous":
+            return size, lambda places: start + places
+        if self.partition == "strided":
+            return size, lambda places: rank + ranks * places
+        if self.partition == "shuffled":
+            shuffled = Permutation(self.samples, self.seed, _SHUFFLED)
+            return size, lambda places: shuffled(start + places)
+        assert self.partition == "label-skew", self.partition
+        if self.classes is None:
+            raise Refused("partition='label-skew' needs labels, and these data have none: use another partition, or labels "
+                          "in NAME.labels.npy beside NAME.npy, or --labels")
+        part = _skewed_parts(self.classes, ranks, self.seed, self.concentration)[rank]
+        return len(part), lambda places: part[places]
+
+    def _own_blocks(self, ranks: int, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """First sample and size of each block of a rank's part, where a block is too dear to be read by several ranks.
+
+        The parts of `shuffled` are whole blocks, and differ by at most one. A part of `contiguous` begins and ends where it
+        does in any format: the block on the border is read by both neighbours.
+        """
+        firsts, sizes = self.block_starts, np.diff(self.block_starts, append=self.samples)
+        if self.partition == "shuffled":
+            chosen = Permutation(len(firsts), self.seed, _SHUFFLED)(np.arange(len(firsts)))
+            mine = dealt(sizes[chosen], ranks) == rank
+            return firsts[chosen][mine], sizes[chosen][mine]
+        start = part_start(self.samples, ranks, rank)
+        end = start + part_size(self.samples, ranks, rank)
+        first, last = np.maximum(firsts, start), np.minimum(firsts + sizes, end)
+        return first[first < last], (last - first)[first < last]
+
+    def left(self, taken: Sequence[Segment], epoch: int) -> np.ndarray:
+        """Which samples of a kept partition the segments have left, bool (samples,)."""
+        left = np.ones(self.samples, bool)
+        for ranks, batch_size, steps in taken:
+            for rank in range(ranks):
+                order = self.own_order(ranks, rank, epoch)
+                numbers = order.indices(np.arange(order.count))
+                left[numbers[left[numbers]][: batch_size * steps]] = False
+        return left
+
+
+def dealt(sizes: np.ndarray, ranks: int) -> np.ndarray:
+    """The rank of each block, where consecutive blocks are dealt to ranks in about equal numbers of samples."""
+    ends = np.cumsum(sizes)
+    if not len(ends):
+        return ends
+    return np.minimum((ends - (sizes + 1) // 2) * ranks // ends[-1], ranks - 1)
 
 
 def _skewed_parts(classes: np.ndarray, ranks: int, seed: int, concentration: float) -> list[np.ndarray]:
@@ -88,30 +174,3 @@ def _draw(random: np.random.Generator, alphas: np.ndarray, left: np.ndarray, quo
     return chosen
 
 
-def global_order(samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of all samples in an epoch of `reshuffled`: a function of (seed, epoch) alone (law 5)."""
-    return generator(seed, _RESHUFFLED, epoch).permutation(samples)
-
-
-class Segment(NamedTuple):
-    """Whole steps of an epoch, taken by so many ranks with so many samples each a step."""
-
-    ranks: int
-    batch_size: int
-    steps: int
-
-
-def left_of_parts(taken: Sequence[Segment], partition: str, samples: int, seed: int, epoch: int, **options) -> np.ndarray:
-    """Which samples of a kept partition the segments have left, bool (samples,); see `own_part` for the options."""
-    left = np.ones(samples, bool)
-    for ranks, batch_size, steps in taken:
-        for rank in range(ranks):
-            part = own_part(partition, samples, ranks, rank, seed, **options)
-            order = order_within(part, seed, epoch, rank)
-            left[order[left[order]][: batch_size * steps]] = False
-    return left
-
-
-def order_within(part: np.ndarray, seed: int, epoch: int, rank: int) -> np.ndarray:
-    """A kept part in the order of this epoch."""
-    return part[generator(seed, _WITHIN, epoch, rank).permutation(len(part))]

@@ -59,12 +59,14 @@ class Source(ABC):
     fields: by name, what each sample is made of.
     count: the number of samples.
     reads_single_samples: whether one sample costs no more than its own bytes; else a whole block is read and decoded for it.
+    in_memory: whether all samples are in this process's memory, or made there.
     """
 
     name: str
     fields: Mapping[str, Field]
     count: int
     reads_single_samples = True
+    in_memory = False
 
     @abstractmethod
     def read(self, indices: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
@@ -183,7 +185,7 @@ class Part(Source):
 
     def __init__(self, whole: Source, first: int, count: int):
         self.name, self.fields, self.count = whole.name, whole.fields, count
-        self.reads_single_samples = whole.reads_single_samples
+        self.reads_single_samples, self.in_memory = whole.reads_single_samples, whole.in_memory
         self._whole, self._first = whole, first
         starts = np.asarray(whole.block_starts) - first
         self._starts = np.concatenate([[0], starts[(starts > 0) & (starts < count)]]).astype(np.int64)
@@ -207,7 +209,8 @@ class WithField(Source):
     """
 
     def __init__(self, source: Source, name: str, values: np.ndarray, field: Field):
-        self.name, self.count, self.reads_single_samples = source.name, source.count, source.reads_single_samples
+        self.name, self.count = source.name, source.count
+        self.reads_single_samples, self.in_memory = source.reads_single_samples, source.in_memory
         self.fields = {**source.fields, name: field}
         self._source, self._added, self._values = source, name, values
 

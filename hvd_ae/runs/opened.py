@@ -10,9 +10,8 @@ import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
-from hvd_ae.data.checks import Range, check_some
+from hvd_ae.data.checks import Range, check_some, some_of_share
 from hvd_ae.data.download import ensure_downloaded
-from hvd_ae.data.epoch_plan import plan_evaluation
 from hvd_ae.data.load import load_all
 from hvd_ae.data.source import SAMPLES, Source
 from hvd_ae.errors import Refused
@@ -89,8 +88,7 @@ def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, c
     if given != expected:
         raise refused_on_all(f"data={source.name!r} has samples of shape {given}, but the model takes {expected}: give data "
                              "of that shape")
-    share = plan_evaluation(source.count, comm.world)
-    run_on_all(comm, lambda: check_some(source, share, SAMPLES, Range()))
+    run_on_all(comm, lambda: check_some(source, some_of_share(source, comm.world), SAMPLES, Range()))
     return source
 
 

@@ -22,7 +22,7 @@ from hvd_ae.runtime.failure import end_all_ranks
 
 LONGER = 10  # times the timeout, for work that was announced
 _QUESTION, _ANSWER = 1, 2  # tags
-_ANSWER_BYTES = 512
+_ANSWER_BYTES = 1024
 _ASK_AFTER, _LISTEN_FOR = 0.7, 0.2  # parts of the timeout, so that the job has ended when it is over
 
 
@@ -34,6 +34,9 @@ class Watched(Protocol):
 
     def works_at(self) -> tuple[str, float] | None:
         """The work that this rank has announced, and for how many seconds it has been at it."""
+
+    def reads(self) -> tuple[str, float] | None:
+        """What a thread of this rank reads, and for how many seconds it has been at it."""
 
 
 class Watchdog:
@@ -103,8 +106,10 @@ class Watchdog:
 
     def _state(self) -> dict:
         """What this rank does, as the others want to know it."""
-        what, seconds = self._rank.works_at() or ("", 0.0)
-        return {"waits": self._waited() > self._pause, "work": what[:60], "seconds": seconds}
+        (what, seconds), (read, reading) = (at or ("", 0.0) for at in (self._rank.works_at(), self._rank.reads()))
+        is_stuck = reading > self._pause  # a rank whose thread waits for a file may itself wait for that thread
+        return {"waits": self._waited() > self._pause and not is_stuck, "work": what[:60], "seconds": seconds,
+                "reads": read[-240:] if is_stuck else "", "reading": reading}
 
     def _ask_all(self) -> None:
         rank, ranks = self._communicator.rank, range(self._communicator.size)
@@ -131,7 +136,8 @@ class Watchdog:
         if not silent and working and left > 0:
             self._quiet_until = time.monotonic() + min(self._timeout, left)
             return
-        self._end_job(silent, [other for other in busy if other not in working], {r: answers[r] for r in working})
+        self._end_job(silent, [other for other in busy if other not in working], {r: answers[r] for r in working},
+                      {r: answers[r] for r in busy if answers[r]["reads"]})
 
     def _collect(self, answers: dict[int, dict]) -> None:
         status, answer = MPI.Status(), np.empty(_ANSWER_BYTES, np.uint8)
@@ -141,11 +147,14 @@ class Watchdog:
             if said["question"] == self._questions:  # else it comes late, and says what was
                 answers[status.Get_source()] = said
 
-    def _end_job(self, silent: list[int], busy: list[int], working: dict[int, dict]) -> None:
+    def _end_job(self, silent: list[int], busy: list[int], working: dict[int, dict], reading: dict[int, dict]) -> None:
         found = [f"rank {rank} of {self._communicator.size} was at {answer['work']} for {answer['seconds']:.0f} s, which may "
                  f"take {LONGER:g} times as long as a wait" for rank, answer in working.items()]
         if silent:
             found.append(f"{_named(silent)} of {self._communicator.size} gave no answer (stopped, or a node is gone)")
+        found += [f"rank {rank} of {self._communicator.size} was reading {answer['reads']} for {answer['reading']:.0f} s, "
+                  "so look at the file system" for rank, answer in reading.items()]
+        busy = [rank for rank in busy if rank not in reading]
         if busy:
             found.append(f"{_named(busy)} of {self._communicator.size} did something else")
         if not found:

@@ -7,6 +7,7 @@ from typing import Literal
 from hvd_ae.errors import Refused
 from hvd_ae.settings.averaging import OUTER_DEFAULTS, STRATEGIES, AveragingSettings
 from hvd_ae.settings.fields import check_bounds, setting
+from hvd_ae.settings.units import parse_bytes
 
 Partition = Literal["contiguous", "strided", "shuffled", "label-skew", "reshuffled"]
 Loss = Literal["mse", "bce"]
@@ -21,10 +22,18 @@ class DataSettings:
     """data"""
 
     data: str = setting("digits", "digits, mnist, fashion-mnist, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or "
-                        "an IDX file.")
+                        "an IDX file; PATH:MEMBER names one of a file's arrays.")
+    labels: str | None = setting(None, "Classes of the samples: a member beside them in the same file, or a file.")
+    targets: str | None = setting(None, "What outputs are compared with: a member beside the samples, or a file.")
+    condition: str | None = setting(None, "A second input: a member beside the samples, or a file.")
+    columns: str | None = setting(None, "Of a table, the columns that make a sample, with commas between them [all numbers].")
+    rows: str | None = setting(None, "first:end, the samples of a path to take, from 0 [all].")
     validation_data: str | None = setting(None, "Path to validation samples; without it a path's last samples are taken.")
     validation_split: float | None = setting(None, "Part of a path's samples kept for validation where the data bring none of "
                                              "their own [0.1].", above=0, example=0.1)
+    validation_samples: int | None = setting(None, "The first so many of the validation samples [all].", at_least=1)
+    shuffle_memory: str | None = setting(None, "What all ranks together may hold of the data at a time, such as 2GB; more "
+                                         "is shuffled within windows [half of the memory that is free].")
     partition: Partition = setting("reshuffled", "Which samples are a rank's own; reshuffled deals them anew every epoch.",
                                    same_on_resume=True)
     concentration: float | None = setting(None, "Dirichlet concentration of label-skew, smaller meaning more different ranks "
@@ -93,9 +102,18 @@ class TrainSettings(RunSettings, AveragingSettings, OptimizationSettings, ModelS
         if self.averaging not in STRATEGIES:
             raise Refused(f"averaging={self.averaging!r} is not known: use one of {', '.join(STRATEGIES)}")
         check_bounds(self)
+        if self.shuffle_memory is not None:
+            _check_bytes("shuffle_memory", self.shuffle_memory)
         _refuse_other_strategies_settings(self)
         _check_combinations(self)
         return dataclasses.replace(self, **_defaults(self))
+
+
+def _check_bytes(name: str, value: str) -> None:
+    try:
+        parse_bytes(value)
+    except ValueError:
+        raise Refused(f"{name}={value!r} is no amount of memory: write for instance 2GB, or 500MB") from None
 
 
 def strategy_defaults(averaging: str) -> dict[str, object]:

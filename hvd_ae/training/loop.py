@@ -64,7 +64,7 @@ class Loop:
         check_every = math.ceil(session.settings.check_every / period) * period
         ends = call_ends(steps, check_every, session.bytes_per_step, session.strategy.steps_at_once, since)
         cuts = [first.step_in_epoch + end for end in ends]
-        with super_batches(session.source.train, session.task.fields, plan, first.step_in_epoch, cuts, self._check) as feed:
+        with super_batches(session.input.reader, plan, first.step_in_epoch, cuts, self._check) as feed:
             for super_batch in clock.timed(feed):
                 session.stopped_by = self._stop_requested()
                 if session.stopped_by:

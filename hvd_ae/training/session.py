@@ -9,12 +9,12 @@ import tensorflow as tf
 from hvd_ae.averaging import strategy_class
 from hvd_ae.averaging.strategy import Strategy, of_rank
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.data.checks import Range, check_some
+from hvd_ae.data.checks import Range, check_some, some_of_plan, some_of_share
 from hvd_ae.data.download import ensure_downloaded
-from hvd_ae.data.epoch_plan import EpochPlan, plan_epoch, plan_evaluation
+from hvd_ae.data.epoch_plan import EpochPlan, plan_epoch
 from hvd_ae.data.load import fingerprint, load
 from hvd_ae.data.partition import Segment
-from hvd_ae.data.source import LABELS, Splits
+from hvd_ae.data.source import CONDITION, LABELS, TARGETS, Part, Splits
 from hvd_ae.errors import Refused, ranks_are_together
 from hvd_ae.models.learner import Learner
 from hvd_ae.models.optimizers import make_optimizer
@@ -26,6 +26,7 @@ from hvd_ae.tasks.reconstruction import Reconstruction
 from hvd_ae.tasks.task import Task
 from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.cursor import Cursor
+from hvd_ae.training.input import Input
 from hvd_ae.training.loop import Loop
 from hvd_ae.training.report import EpochReport
 
@@ -52,10 +53,13 @@ class Session:
         self.source = source or load_on_all(settings, comm)
         self.task = task or Reconstruction(settings)
         self.cursor, self._schedule = Cursor(), schedule
+        self.data_fingerprint: list[int] = fingerprint(self.source).tolist()
         self.stop_reason: str | None = None  # why a callback has ended the training
         self.stopped_by: str | None = None  # the signal that has
         self._kind = strategy_class(settings.averaging)
         run_on_all(comm, lambda: self._kind.check(settings, comm.world, comm.name))
+        run_on_all(comm, self._check_fields)
+        self.input = Input(self.source.train, self.task.fields, settings, comm)
         run_on_all(comm, self._check_values)
         self.learner: Learner = run_on_all(comm, self._build_learner)
         # a model may have drawn without a seed
@@ -68,6 +72,7 @@ class Session:
     def __exit__(self, kind, error, traceback) -> None:
         if ranks_are_together(error):
             self.strategy.close()
+            self.input.close()
 
     def run(self, stop_requested: Callable[[], str | None] = lambda: None) -> list[EpochReport]:
         """Train from the cursor to the last epoch or step, or until a callback or a signal ends it.
@@ -79,6 +84,7 @@ class Session:
         Raises:
             OutOfSync: on every rank, where ranks that should hold the same do not.
         """
+        self.input.prepare()
         loop, reports = Loop(self, stop_requested), []
         for callback in self.callbacks:
             callback.on_start(self)
@@ -104,11 +110,9 @@ class Session:
 
     def plan(self, epoch: int, taken: Sequence[Segment] = ()) -> EpochPlan:
         """This rank's samples in what is left of this epoch after other numbers of ranks have taken their steps."""
-        s, train, world = self.settings, self.source.train, self._kind.data_world(self.comm.world)
-        classes = train.read_all(LABELS) if s.partition == "label-skew" and LABELS in train.fields else None
-        plan = plan_epoch(s.partition, train.count, world or self.trainers, s.batch_size, s.seed, epoch, classes=classes,
-                          concentration=s.concentration, taken=taken)
-        return plan if world else EpochPlan(plan.indices[:0], np.zeros_like(plan.batch_sizes), plan.global_batch_sizes)
+        world = self._kind.data_world(self.comm.world)
+        plan = plan_epoch(self.input.partition, world or self.trainers, self.settings.batch_size, epoch, taken)
+        return plan if world else plan.without_samples()
 
     @property
     def trainers(self) -> World:
@@ -136,16 +140,22 @@ class Session:
         return self.task.build_learner(self.source.train.fields, make_optimizer(s.optimizer, rate), self.comm.world.rank,
                                        lambda parameters: self._kind.part(parameters, self.comm.world))
 
-    def _check_values(self) -> None:
-        """Look at as many of this rank's samples as are read in a moment; the others are checked as they come."""
-        train, validation, allowed = self.source.train, self.source.validation, self.task.allowed()
-        of_train, of_validation = self.plan(0).indices, plan_evaluation(validation.count, self.comm.world)
+    def _check_fields(self) -> None:
+        train, validation = self.source.train, self.source.validation
         for name in self.task.fields:
             if name not in train.fields or name not in validation.fields:
                 raise Refused(f"data={train.name!r} has no {name}, which are needed here: its fields are "
                               f"{', '.join(train.fields)}")
-            check_some(train, of_train, name, allowed.get(name, Range()))
-            check_some(validation, of_validation, name, allowed.get(name, Range()))
+
+    def _check_values(self) -> None:
+        """Look at as many of this rank's samples as are read in a moment; the others are checked as they come."""
+        train, validation, allowed, world = self.source.train, self.source.validation, self.task.allowed(), self.comm.world
+        if min(self.input.partition.sizes(self.trainers.size)) == 0:
+            raise Refused(f"data={train.name!r} has too few blocks for {world.size} ranks with partition="
+                          f"{self.settings.partition!r}: use partition='reshuffled', or fewer ranks")
+        for name in self.task.fields:
+            check_some(train, some_of_plan(train, self.plan(0), name, world), name, allowed.get(name, Range()))
+            check_some(validation, some_of_share(validation, world), name, allowed.get(name, Range()))
 
 
 def broadcast_variables(variables: Sequence[tf.Variable], comm: Communicator) -> None:
@@ -164,13 +174,22 @@ def load_on_all(settings: TrainSettings, comm: Communicator) -> Splits:
     """The data as every rank sees them; one rank of each node downloads what is missing."""
     world = comm.world
     run_on_all(comm, lambda: ensure_downloaded(settings.data) if world.local_rank == 0 else None)
-    source = run_on_all(comm, lambda: load(settings.data, world, settings.validation_split, settings.validation_data,
-                                           settings.seed))
+    source = run_on_all(comm, lambda: load_settings(settings, world))
     if not same_on_all(comm, fingerprint(source)):
         counts = comm.all_gather(np.array([source.train.count], np.int64)).numpy().tolist()
         raise refused_on_all(f"data={settings.data!r} is not the same on all ranks (samples by rank: {counts}): give "
                              "every node the same files")
     return source
+
+
+def load_settings(s: TrainSettings, world: World) -> Splits:
+    """What the settings of the data say."""
+    beside = {name: getattr(s, name) for name in (LABELS, TARGETS, CONDITION) if getattr(s, name) is not None}
+    source = load(s.data, world, s.validation_split, s.validation_data, s.seed, beside,
+                  tuple(s.columns.split(",")) if s.columns else (), s.rows)
+    if s.validation_samples is None or s.validation_samples >= source.validation.count:
+        return source
+    return Splits(source.train, Part(source.validation, 0, s.validation_samples))
 
 
 def trainers(settings: TrainSettings, world: World) -> World:

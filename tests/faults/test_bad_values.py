@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from hvd_ae.data.epoch_plan import plan_epoch
+from hvd_ae.data.partition import Partition
 from hvd_ae.runtime.world import World
 from tests.launch import mpirun, succeeded
 
@@ -42,7 +43,7 @@ def trained(folder, *last: str):
 def test_a_bad_value_ends_the_job_when_it_comes_and_costs_no_checkpoint(tmp_path):
     """One number of the last rank's last sample; mended, the run goes on as if nothing had happened."""
     values = np.random.default_rng(0).uniform(size=(SAMPLES, *SHAPE)).astype(np.float32)
-    late = int(plan_epoch("reshuffled", TRAINED, World(1, 2), BATCH, SEED, 0).indices[-1])
+    late = int(plan_epoch(Partition("reshuffled", TRAINED, SEED), World(1, 2), BATCH, 0).indices[-1])
     bad = values.copy()
     bad[late, 2, 3] = np.nan
     np.save(tmp_path / "x.npy", bad)

@@ -95,7 +95,7 @@ def _step(session: Session) -> tuple[float, float]:
     at_once = max(1, min(_STEPS, full // 2))
     ends = list(range(at_once, full + 1, at_once))
     while len(seconds) < _CALLS:
-        with super_batches(session.source.train, session.task.fields, plan, 0, ends) as feed:
+        with super_batches(session.input.reader, plan, 0, ends) as feed:
             for super_batch in feed:
                 begun = time.perf_counter()
                 session.strategy.run_call(run_steps, super_batch)

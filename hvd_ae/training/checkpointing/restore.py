@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.data.load import fingerprint
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.consensus import gather_texts, refused_on_all, run_on_all
 from hvd_ae.training.checkpointing.files import BadFile, read_json, read_vectors
@@ -52,6 +51,7 @@ def restore_newest(session: Session, folder: Path) -> Resumed:
             bad.append(fault)
             unusable.append(path)
             continue
+        session.input.set_window(read.window)
         _assign(session, read, shared, own)
         session.cursor = read.cursor
         for callback in session.callbacks:
@@ -114,6 +114,7 @@ class _Checkpoint:
         self.ranks = manifest["ranks"]
         self.is_exact = self.ranks == self._world.size
         self.records, self.had_schedule, self.callbacks = (manifest[name] for name in ("records", "had_schedule", "callbacks"))
+        self.window: int | None = manifest["window"]
         self._own_files = read_json(path / f"{own_prefix(self._world.rank)}json") if self._has_own and self.is_exact else {}
 
     @property
@@ -144,7 +145,7 @@ class _Checkpoint:
             if now != was:
                 raise Refused(f"{self._path} is of a run with {name}={was!r}, but now {name}={now!r}: go on with the "
                               "same, or use another --run-dir")
-        if self._manifest["data_fingerprint"] != fingerprint(self._session.source).tolist():
+        if self._manifest["data_fingerprint"] != self._session.data_fingerprint:
             raise Refused(f"{self._path} is of a run on other data (then data={self._manifest['data']!r}, now "
                           f"data={self._settings.data!r}): go on with the same, or use another --run-dir")
         self._check_same_model()

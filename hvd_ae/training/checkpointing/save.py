@@ -27,7 +27,6 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging.sync_check import check_in_sync
-from hvd_ae.data.load import fingerprint
 from hvd_ae.errors import NotWritten
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.settings.train import same_on_resume
@@ -36,7 +35,7 @@ from hvd_ae.training.checkpointing.files import sync_folder, write_json, write_v
 if TYPE_CHECKING:
     from hvd_ae.training.session import Session
 
-FORMAT = 3
+FORMAT = 4
 
 
 def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = (),
@@ -72,8 +71,9 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
         "of_ranks": bool(own) or cursor.step_in_epoch > 0,
         "position": dataclasses.asdict(dataclasses.replace(cursor, loss_sum=loss_sum)),
         "settings": {name: getattr(session.settings, name) for name in same_on_resume()}, "variables": variables_of(session),
-        "data": session.settings.data, "data_fingerprint": fingerprint(session.source).tolist(), "records": list(records),
-        "had_schedule": session.learner.schedule_shift is not None, "version": version("hvd_ae"),
+        "data": session.settings.data, "data_fingerprint": session.data_fingerprint, "records": list(records),
+        "window": session.input.memory.window, "had_schedule": session.learner.schedule_shift is not None,
+        "version": version("hvd_ae"),
         "callbacks": {callback.name: callback.state() for callback in session.callbacks if callback.name},
     }
 

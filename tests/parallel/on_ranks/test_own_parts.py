@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from hvd_ae.data.epoch_plan import plan_epoch
+from hvd_ae.data.partition import Partition
 from hvd_ae.data.source import Field, Source, Splits
 from hvd_ae.runtime.world import World
 from hvd_ae.tasks.losses import squared_error
@@ -88,7 +89,8 @@ def by_numpy(ranks: int) -> tuple[np.ndarray, list[list[float]]]:
     """The parameters of gradient descent on the batches of all ranks, float64, and the figures of each epoch."""
     weights, records = np.zeros((6, 6)), []  # the last row is the bias
     for epoch in range(ENOUGH):
-        plans = [plan_epoch("reshuffled", SOURCE.train.count, World(rank, ranks), BATCH, 3, epoch) for rank in range(ranks)]
+        dealt = Partition("reshuffled", SOURCE.train.count, 3)
+        plans = [plan_epoch(dealt, World(rank, ranks), BATCH, epoch) for rank in range(ranks)]
         losses = []
         for step in range(len(plans[0].batch_sizes)):
             indices = np.concatenate([of_step(plan, step) for plan in plans])

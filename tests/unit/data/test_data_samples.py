@@ -11,6 +11,7 @@ from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.checks import Range, check_some, check_values
 from hvd_ae.data.epoch_plan import plan_epoch
 from hvd_ae.data.load import fingerprint, load
+from hvd_ae.data.partition import Partition
 from hvd_ae.data.source import SAMPLES, Field, Spec, WithField, check_labels
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
@@ -137,7 +138,7 @@ def test_a_rank_reads_its_own_rows_of_a_file_and_no_others(tmp_path, monkeypatch
     assert resident_bytes(path) < 1 << 20  # loading reads nothing
     fingerprint(source)
     assert resident_bytes(path) < 8 * row_bytes  # six rows, and the pages around them that Linux maps along
-    indices = plan_epoch("shuffled", source.train.count, world, 16, 0, 0).indices
+    indices = plan_epoch(Partition("shuffled", source.train.count, 0), world, 16, 0).indices
     with monkeypatch.context() as patch:
         patch.setattr("hvd_ae.data.arrays._let_go_of_pages", lambda values: None)
         check_some(source.train, indices, SAMPLES, ANY)

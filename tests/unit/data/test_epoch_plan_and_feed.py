@@ -11,7 +11,8 @@ import pytest
 from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.epoch_plan import plan_epoch, plan_evaluation
 from hvd_ae.data.feed import super_batches
-from hvd_ae.data.partition import Segment, global_order
+from hvd_ae.data.partition import Partition, Segment
+from hvd_ae.data.reading import DirectReader
 from hvd_ae.data.source import SAMPLES
 from hvd_ae.runtime.world import World
 
@@ -21,7 +22,7 @@ SIZES = [(1, 1, 1), (10, 3, 4), (10, 3, 3), (12, 3, 4), (13, 4, 3), (100, 7, 5),
 
 def plans_of_all_ranks(partition, samples, ranks, batch_size, seed=0, epoch=0):
     labels = np.arange(samples) % 3
-    return [plan_epoch(partition, samples, World(rank, ranks), batch_size, seed, epoch, labels, 0.5)
+    return [plan_epoch(Partition(partition, samples, seed, labels, 0.5), World(rank, ranks), batch_size, epoch)
             for rank in range(ranks)]
 
 
@@ -67,8 +68,8 @@ def test_law_4_what_other_numbers_of_ranks_have_left_is_dealt_once(partition):
         samples, taken, used, global_rows = int(random.integers(20, 120)), [], [], 0
         while True:
             ranks, batch_size = int(random.integers(1, 7)), int(random.integers(1, 6))
-            plans = [plan_epoch(partition, samples, World(rank, ranks), batch_size, 3, 2, np.arange(samples) % 3, 0.5, taken)
-                     for rank in range(ranks)]
+            dealt = Partition(partition, samples, 3, np.arange(samples) % 3, 0.5)
+            plans = [plan_epoch(dealt, World(rank, ranks), batch_size, 2, taken) for rank in range(ranks)]
             steps = int(random.integers(0, len(plans[0].batch_sizes) + 1)) if len(taken) < 3 else len(plans[0].batch_sizes)
             assert {len(plan.batch_sizes) for plan in plans} == {len(plans[0].batch_sizes)}
             assert np.array_equal(plans[0].global_batch_sizes, sum(plan.batch_sizes for plan in plans))
@@ -85,7 +86,7 @@ def test_plans_of_large_worlds_are_cheap():
     started = time.perf_counter()
     for partition in ("contiguous", "strided", "shuffled", "reshuffled"):
         for rank in (0, 9_999):
-            plan = plan_epoch(partition, 1_000_007, World(rank, 10_000), 32, 0, 0)
+            plan = plan_epoch(Partition(partition, 1_000_007, 0), World(rank, 10_000), 32, 0)
             assert len(plan.batch_sizes) == 4
             assert plan.global_batch_sizes.sum() == 1_000_007
     assert time.perf_counter() - started < 3.0
@@ -102,7 +103,7 @@ def test_a_rank_may_have_no_rows_in_the_last_step():
 def test_laws_1_and_5_global_batches_do_not_depend_on_the_number_of_ranks(ranks, samples):
     """Ranks' rows of a step, one rank after the other, are the next rows of the epoch's order, whatever the ranks."""
     global_batch, epoch = 12, 3
-    order = global_order(samples, 9, epoch)
+    order = Partition("reshuffled", samples, 9).global_order(epoch).indices(np.arange(samples))
     plans = plans_of_all_ranks("reshuffled", samples, ranks, global_batch // ranks, seed=9, epoch=epoch)
     for step in range(-(-samples // global_batch)):
         together = []
@@ -138,8 +139,8 @@ def numbered(count):
 @pytest.mark.parametrize(("first_step", "ends"), [(0, [1, 4, 8]), (0, [8]), (3, [4, 7, 8]), (8, []), (2, [4])])
 def test_super_batches_hold_the_samples_of_their_steps(first_step, ends):
     steps = [end - step for step, end in itertools.pairwise([first_step, *ends])]
-    plan = plan_epoch("reshuffled", 30, World(1, 2), 2, 0, 0)
-    with super_batches(numbered(30), [SAMPLES], plan, first_step, ends) as feed:
+    plan = plan_epoch(Partition("reshuffled", 30, 0), World(1, 2), 2, 0)
+    with super_batches(DirectReader(numbered(30), [SAMPLES]), plan, first_step, ends) as feed:
         got = list(feed)
     assert [len(each.batch_sizes) for each in got] == steps
     last_step = ends[-1] if ends else first_step
@@ -158,11 +159,12 @@ class Slow:
     fails_at: int = -1
     reads: list = field(default_factory=list)
 
-    def read(self, indices, fields):
+    def read(self, plan, first_step, end_step):
         if len(self.reads) == self.fails_at:
             raise OSError("the disk is gone")
         self.reads.append(threading.current_thread().name)
-        return {SAMPLES: np.asarray(indices)}
+        indices = plan.order.indices(plan.positions_of(first_step, end_step))
+        return {SAMPLES: indices}, indices
 
 
 def eventually(condition, seconds=5.0):
@@ -173,8 +175,8 @@ def eventually(condition, seconds=5.0):
 
 
 def test_one_super_batch_is_read_ahead_and_no_more():
-    samples, plan = Slow(), plan_epoch("contiguous", 10, World(), 1, 0, 0)
-    with super_batches(samples, [SAMPLES], plan, 0, range(1, 11)) as feed:
+    samples, plan = Slow(), plan_epoch(Partition("contiguous", 10, 0), World(), 1, 0)
+    with super_batches(samples, plan, 0, range(1, 11)) as feed:
         next(feed)
         assert eventually(lambda: len(samples.reads) == 2)  # the second, while the first is in use
         time.sleep(0.05)
@@ -185,8 +187,8 @@ def test_one_super_batch_is_read_ahead_and_no_more():
 
 
 def test_a_fault_in_the_thread_is_raised_where_its_super_batch_is_asked_for():
-    plan = plan_epoch("contiguous", 10, World(), 1, 0, 0)
-    with super_batches(Slow(fails_at=2), [SAMPLES], plan, 0, range(1, 11)) as feed:
+    plan = plan_epoch(Partition("contiguous", 10, 0), World(), 1, 0)
+    with super_batches(Slow(fails_at=2), plan, 0, range(1, 11)) as feed:
         next(feed)
         next(feed)
         with pytest.raises(OSError, match="the disk is gone"):
@@ -196,10 +198,10 @@ def test_a_fault_in_the_thread_is_raised_where_its_super_batch_is_asked_for():
 @pytest.mark.parametrize("taken", [0, 1, 10])
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_thread_ends_with_the_context(taken, fails):
-    plan = plan_epoch("contiguous", 10, World(), 1, 0, 0)
+    plan = plan_epoch(Partition("contiguous", 10, 0), World(), 1, 0)
     before = set(threading.enumerate())
     try:
-        with super_batches(Slow(), [SAMPLES], plan, 0, range(1, 11)) as feed:
+        with super_batches(Slow(), plan, 0, range(1, 11)) as feed:
             for _ in range(taken):
                 next(feed)
             if fails:

@@ -1,0 +1,89 @@
+"""Samples that move from the rank that has read them to the rank that trains on them, beside training's own collectives."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from mpi4py import MPI
+
+from hvd_ae.collectives.point_to_point import SHORTEST, poll_with_backoff
+
+_LONGEST = 5e-4  # seconds between looks
+
+
+class RowExchange:
+    """Rows of arrays that every rank has some of, asked for by number (every rank makes one, and calls the same methods).
+
+    It has a communicator of its own, so that its messages cannot meet those of training, and is called by one thread at a
+    time, which sleeps while it waits: the core belongs to who computes.
+    """
+
+    def __init__(self, communicator: MPI.Intracomm):
+        self._communicator = communicator.Dup()
+        self.rank, self.size = communicator.rank, communicator.size
+        self.calls, self.is_waiting = 0, False
+
+    def take(self, owners: np.ndarray, rows: np.ndarray, held: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows of all ranks' arrays, in the order in which they are asked for.
+
+        Args:
+            owners: int64, the rank that holds each row.
+            rows: int64, its number in that rank's arrays.
+            held: this rank's arrays, (rows, *shape); their shapes but for the first axis, and dtypes, are the same on all.
+        """
+        by_owner = np.argsort(owners, kind="stable")
+        wanted = np.bincount(owners, minlength=self.size)
+        given = np.empty_like(wanted)
+        self._wait(self._communicator.Ialltoall(wanted, given))
+        asked = np.empty(given.sum(), np.int64)
+        self._wait(self._communicator.Ialltoallv(_counted(np.ascontiguousarray(rows[by_owner], np.int64), wanted, MPI.INT64_T),
+                                                 _counted(asked, given, MPI.INT64_T)))
+        taken = {}
+        for name, array in held.items():
+            received = np.empty((len(rows), *array.shape[1:]), array.dtype)
+            with _RowType(array) as row_type:
+                self._wait(self._communicator.Ialltoallv(_counted(array[asked], given, row_type),
+                                                         _counted(received, wanted, row_type)))
+            taken[name] = np.empty_like(received)
+            taken[name][by_owner] = received
+        return taken
+
+    def gather(self, whole: Mapping[str, np.ndarray], counts: np.ndarray) -> None:
+        """Fill arrays that hold this rank's stretch of rows with the stretches of all, in rank order.
+
+        Args:
+            counts: int64 (ranks,), the rows of each rank's stretch.
+        """
+        for array in whole.values():
+            with _RowType(array) as row_type:
+                self._wait(self._communicator.Iallgatherv(MPI.IN_PLACE, _counted(array, counts, row_type)))
+
+    def free(self) -> None:
+        """Give the communicator back (every rank calls it)."""
+        self._communicator.Free()
+
+    def _wait(self, request: MPI.Request) -> None:
+        self.is_waiting = True
+        poll_with_backoff(request.Test, lambda: max(SHORTEST, _LONGEST))
+        self.calls += 1
+        self.is_waiting = False
+
+
+class _RowType:
+    """A row of an array as one MPI datatype: so rows are counted, of which there are fewer than 2**31, and not bytes."""
+
+    def __init__(self, array: np.ndarray):
+        self._bytes = array.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
+
+    def __enter__(self) -> MPI.Datatype:
+        self._type = MPI.BYTE.Create_contiguous(self._bytes).Commit()
+        return self._type
+
+    def __exit__(self, *_) -> None:
+        self._type.Free()
+
+
+def _counted(array: np.ndarray, counts: np.ndarray, row_type: MPI.Datatype) -> list:
+    """What mpi4py takes: memory, rows to or from each rank, where each rank's begin, and the type of a row."""
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return [array.view(np.uint8) if array.size and row_type is not MPI.INT64_T else array, (counts.tolist(), starts.tolist()),
+            row_type]
