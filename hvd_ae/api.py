@@ -156,7 +156,8 @@ def _write_outcome(session: Session, folder: RunFolder) -> dict:
     draw_loss(records, settings.loss, folder.path)
     if session.task.reconstructs:
         draw_pictures(model, encoder, session.source, folder.path)
-    summary = summarize(settings, session.comm.world, learner.flat.layout.size, records, checksum(parameters), session.cursor)
+    summary = summarize(settings, session.comm.world, learner.flat.layout.size, records, checksum(parameters), session.cursor,
+                        session.input.data_bytes)
     folder.write_summary(summary)
     log.info(f"model, pictures and figures are in {folder.path}")
     return summary

@@ -58,7 +58,7 @@ def draw_pictures(model: Callable, encoder: Callable | None, source: Splits, fol
 
 
 def summarize(settings: TrainSettings, world: World, parameters: int, records: list[dict], checksum: int,
-              cursor: Cursor) -> dict:
+              cursor: Cursor, data_bytes: int) -> dict:
     """What `summary.json` holds: scripts rely on these keys; a number that was not measured is None."""
     last = records[-1] if records else {}
     timed_seconds = sum(record["timed_seconds"] for record in records)
@@ -78,7 +78,8 @@ def summarize(settings: TrainSettings, world: World, parameters: int, records: l
         "seconds": sum(record["seconds"] for record in records) if records else None,
         "samples_per_second": timed_samples / timed_seconds if timed_seconds else None,
         **{name: sum(record[name] for record in records) if records else None
-           for name in ("communication_seconds", "bytes_sent_per_rank")},
+           for name in ("communication_seconds", "bytes_sent_per_rank", "bytes_decoded", "input_seconds")},
+        "data_bytes": data_bytes,
         "weights_checksum": f"{checksum:016x}",
         "in_sync": last.get("in_sync"),
         "versions": versions(),

@@ -37,6 +37,7 @@ class Input:
         self._classes = source.read_all(LABELS) if settings.partition == "label-skew" and LABELS in source.fields else None
         self.partition = self._deal()
         self._exchange, self._reader = None, None
+        self._measured = (0, 0.0)  # up to the last report
 
     def _deal(self) -> Partition:
         s, window = self._settings, self.memory.window
@@ -96,6 +97,17 @@ class Input:
         held = bytes_as_text(memory_of(self._source, self._fields, self.memory.window))
         return (f"samples: {everything}, shuffled within windows of {self.memory.window} of {len(self._source.block_starts)} "
                 f"blocks, {held} in the ranks' memory together (see --shuffle-memory)")
+
+    def measured(self) -> tuple[int, float]:
+        """The bytes that this rank has decoded since the last call, as they lie before compression, and the seconds."""
+        now = self.reader.bytes_decoded, self.reader.seconds
+        before, self._measured = self._measured, now
+        return now[0] - before[0], now[1] - before[1]
+
+    @property
+    def data_bytes(self) -> int:
+        """Of all training samples as they lie before compression."""
+        return self._source.count * sum(self._source.fields[name].bytes_stored for name in self._fields)
 
     def close(self) -> None:
         """Give back what readers took."""

@@ -30,6 +30,8 @@ class EpochReport:
     timed_samples: int  # over all ranks, in that time
     communication_seconds: float  # in collectives while training: mean over ranks, waiting for others included
     bytes_sent_per_rank: int  # mean over ranks
+    bytes_decoded: int  # of training samples, by all ranks, as they lie before compression; nothing where memory holds them
+    input_seconds: float  # in which a thread has read samples and waited for those that others read: sum over ranks
     drift: float | None  # root mean square distance of a rank from the average just before averaging
     in_sync: bool | None
     of_strategy: dict  # what the averaging strategy has to say besides
@@ -53,7 +55,9 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
     comm, strategy, cursor = session.comm, session.strategy, session.cursor
     squares, averages = strategy.drift.numpy()
     strategy.drift.assign([0.0, 0.0])
-    sums = comm.sum(np.array([cursor.loss_sum, traffic.seconds, traffic.bytes_sent, squares, averages])).numpy()
+    bytes_decoded, input_seconds = session.input.measured()
+    sums = comm.sum(np.array([cursor.loss_sum, traffic.seconds, traffic.bytes_sent, squares, averages, bytes_decoded,
+                              input_seconds])).numpy()
     seconds, warm_seconds = comm.maximum(np.array([clock.seconds, clock.warm_seconds])).numpy()
     ranks = comm.world.size
     return EpochReport(
@@ -69,6 +73,8 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
         timed_samples=clock.warm_samples,
         communication_seconds=float(sums[1]) / ranks,
         bytes_sent_per_rank=round(float(sums[2]) / ranks),
+        bytes_decoded=int(sums[5]),
+        input_seconds=float(sums[6]),
         drift=math.sqrt(sums[3] / sums[4]) if sums[4] else None,
         in_sync=in_sync,
         of_strategy=strategy.measurements(),

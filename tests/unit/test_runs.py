@@ -24,8 +24,8 @@ from hvd_ae.training.report import EpochReport
 
 SETTINGS = TrainSettings().resolved()
 REPORT = EpochReport(epoch=1, step=8, samples=58, train_loss=0.5, val_loss=0.25, val_mse=0.25, learning_rate=0.1, seconds=3.0,
-                     timed_seconds=0.0, timed_samples=0, communication_seconds=0.5, bytes_sent_per_rank=7, drift=None,
-                     in_sync=True, of_strategy={"staleness_mean": 1.5})
+                     timed_seconds=0.0, timed_samples=0, communication_seconds=0.5, bytes_sent_per_rank=7, bytes_decoded=1000,
+                     input_seconds=0.25, drift=None, in_sync=True, of_strategy={"staleness_mean": 1.5})
 
 
 def strict(text):
@@ -113,9 +113,9 @@ def test_an_epochs_record_holds_what_the_strategy_says_beside_the_rest():
 
 
 def test_a_summary_holds_null_where_nothing_was_measured():
-    empty = summarize(SETTINGS, World(0, 3), 10, [], 2**62 + 1, Cursor())
+    empty = summarize(SETTINGS, World(0, 3), 10, [], 2**62 + 1, Cursor(), 500)
     for name in ("train_loss", "val_loss", "val_mse", "seconds", "samples_per_second", "communication_seconds",
-                 "bytes_sent_per_rank", "in_sync"):
+                 "bytes_sent_per_rank", "bytes_decoded", "input_seconds", "in_sync"):
         assert empty[name] is None
     assert empty["ranks"] == 3 and empty["weights_checksum"] == "4000000000000001"
 
@@ -123,9 +123,10 @@ def test_a_summary_holds_null_where_nothing_was_measured():
 def test_a_summary_adds_up_epochs_and_ends_with_the_last():
     records = [{**REPORT.record(), "timed_seconds": 2.0, "timed_samples": 30},
                {**REPORT.record(), "val_mse": 0.125, "timed_seconds": 1.0, "timed_samples": 60, "in_sync": None}]
-    summary = summarize(SETTINGS, World(), 10, records, 5, Cursor(epoch=2, step=16, samples=116))
+    summary = summarize(SETTINGS, World(), 10, records, 5, Cursor(epoch=2, step=16, samples=116), 500)
     assert (summary["seconds"], summary["communication_seconds"], summary["bytes_sent_per_rank"]) == (6.0, 1.0, 14)
     assert summary["samples_per_second"] == 30.0  # 90 samples in 3 seconds, not the mean of 15 and 60
+    assert (summary["data_bytes"], summary["bytes_decoded"], summary["input_seconds"]) == (500, 2000, 0.5)
     assert summary["val_mse"] == 0.125 and summary["in_sync"] is None
     assert summary["versions"]["numpy"] == np.__version__
 
