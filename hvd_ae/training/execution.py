@@ -24,11 +24,16 @@ def call_ends(steps: int, check_every: int, bytes_per_step: int, at_once: int = 
 
 
 class Clock:
-    """Seconds and samples of training in one epoch, the calls in which graphs are traced counted apart."""
+    """Seconds and samples of training in one epoch, the calls in which graphs are traced counted apart.
 
-    def __init__(self, warm: bool):
-        self.seconds = 0.0
-        self.warm_seconds, self.warm_samples = 0.0, 0
+    Args:
+        warm: whether the graphs are traced already.
+        spent: seconds of the epoch's that have passed before its first call.
+    """
+
+    def __init__(self, warm: bool, spent: float = 0.0):
+        self.seconds = spent
+        self.warm_seconds, self.warm_samples = spent, 0
         self._warm = self._warm_at_end = warm
 
     def timed(self, super_batches: Iterable) -> Iterator:

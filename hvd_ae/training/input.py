@@ -1,5 +1,6 @@
 """What a training is fed with: how its samples are dealt to ranks and ordered, how they are kept, and who reads them."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,12 +83,14 @@ class Input:
             return WindowReader(*common, **shared)
         return HeldReader(*common, **shared, whole=kept is Kept.BY_EACH)
 
-    def prepare(self) -> None:
-        """Read what is read once, before the first step."""
+    def prepare(self) -> float:
+        """Read what is read once, before the first step; the seconds that it took."""
+        started = time.perf_counter()
         if self._comm.world.is_root and self.memory.kept is not Kept.IN_FILE:
             log.info(self.describe())
         with self._comm.busy("reading the data"):
             self.reader.prepare()
+        return time.perf_counter() - started
 
     def describe(self) -> str:
         """How samples are kept, for a person."""

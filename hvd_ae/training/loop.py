@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """Trains from the session's cursor on; every rank iterates over `run()`, in step with the others."""
+    """Trains from the session's cursor on; every rank iterates over `run()`, in step with the others.
 
-    def __init__(self, session: "Session", stop_requested: Callable[[], str | None]):
-        self._session, self._stop_requested = session, stop_requested
+    Args:
+        prepared: seconds in which data were read into memory, which belong to the first epoch.
+    """
+
+    def __init__(self, session: "Session", stop_requested: Callable[[], str | None], prepared: float = 0.0):
+        self._session, self._stop_requested, self._prepared = session, stop_requested, prepared
         self._steps_left = 0  # of this epoch
         self._run_steps = compile_steps(session.strategy, session.source.train, session.task)
         self._evaluator = Evaluator(session.strategy, session.source.validation, session.task, session.comm,
@@ -36,7 +40,7 @@ class Loop:
         """
         traced, session = False, self._session
         while not session.done:
-            clock = Clock(warm=traced)
+            clock, self._prepared = Clock(warm=traced, spent=self._prepared), 0.0
             before = session.comm.traffic
             yield from self._epoch(clock)
             if session.stopped_by:

@@ -84,8 +84,7 @@ class Session:
         Raises:
             OutOfSync: on every rank, where ranks that should hold the same do not.
         """
-        self.input.prepare()
-        loop, reports = Loop(self, stop_requested), []
+        loop, reports = Loop(self, stop_requested, self.input.prepare()), []
         for callback in self.callbacks:
             callback.on_start(self)
         for report in loop.run():
