@@ -1,4 +1,4 @@
-"""Reading of chunked, compressed data: by this package on ranks, beside decoding in order, and what experts write with peers."""
+"""Reading of chunked, compressed data: by this package on ranks, and by peers as experts write it."""
 
 import json
 import tempfile
