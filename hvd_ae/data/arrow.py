@@ -8,6 +8,7 @@ import numpy as np
 from hvd_ae.data.source import as_read
 from hvd_ae.errors import Refused
 
+_ROWS_TURNED = 64
 ANY_LENGTH = -1  # of a list column, until a row is seen
 
 
@@ -100,10 +101,12 @@ def side_by_side(parts: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
     """Arrays (rows, ...) as one (rows, features), new and contiguous."""
     rows = len(parts[0])
     widths = [math.prod(part.shape[1:]) for part in parts]
-    together = np.empty((rows, sum(widths)), dtype)
+    columns, together = np.empty((sum(widths), rows), dtype), np.empty((rows, sum(widths)), dtype)
     with np.errstate(over="ignore"):
         for end, width, part in zip(np.cumsum(widths), widths, parts):
-            together[:, end - width:end] = part.reshape(rows, width)
+            columns[end - width:end] = part.reshape(rows, width).T
+    for first in range(0, rows, _ROWS_TURNED):  # a few rows at a time, which stay in the processor's cache
+        together[first:first + _ROWS_TURNED] = columns[:, first:first + _ROWS_TURNED].T
     return together
 
 

@@ -56,17 +56,19 @@ class _Csv(TableSource):
             raise Refused(f"data={spec.name!r} is empty: give at least one row")
         self._has_quoted_ends = lines.has_quoted_ends
         cells = self._cells(lines.second)
-        self._columns_of_file, first, end = [str(place) for place in range(len(cells))], lines.offsets[0], lines.offsets[1]
-        below = self._parsed(lines.second, end, 1).schema.types if lines.second < end else []
+        self._columns_of_file = [str(place) for place in range(len(cells))]
+        self._blocks = [*zip(lines.offsets, lines.offsets[1:], lines.rows)]
+        begin, end = (lines.second, lines.offsets[1]) if lines.second < lines.offsets[1] else (0, lines.second)
+        below = self._parsed(begin, end, int(begin > 0)).schema.types  # one row alone is looked at itself
         self._headers = int(_is_header(cells, below))
         if self._headers:
-            self._columns_of_file, first = cells, lines.second
-        self._blocks = [(first, end, self._headers), *zip(lines.offsets[1:], lines.offsets[2:], lines.rows[1:])]
-        if first == end:  # the first block was the header alone
-            del self._blocks[0]
-        types = self._parsed(*self._blocks[0]).schema.types if self._blocks else [pa.null()] * len(cells)
-        # whole numbers in the first lines may go on with others, and what is missing there comes later
-        self._types = [pa.float64() if pa.types.is_null(kind) else kind for kind in types]
+            self._columns_of_file, self._blocks[0] = cells, (lines.second, lines.offsets[1], 1)
+            if lines.second == lines.offsets[1]:  # the first block was the header alone
+                del self._blocks[0]
+                below = self._parsed(*self._blocks[0]).schema.types if self._blocks else below
+        # what is missing in the first lines comes later, as a number if the very first is no text
+        later = [pa.string() if _is_text(cell) and not self._headers else pa.float64() for cell in cells]
+        self._types = [if_null if pa.types.is_null(kind) else kind for if_null, kind in zip(later, below)]
         if len(cells) == 1 and (other := re.search("[,;\t]", cells[0])) and pa.types.is_string(self._types[0]):
             raise Refused(f"data={spec.name!r} has but one column, {cells[0][:60]!r}: its values seem to be separated by "
                           f"{other[0]!r}, where {self._delimiter!r} is expected; write .csv with commas, .tsv with tabs")
@@ -128,10 +130,14 @@ def _is_header(cells: Sequence[str], below: Sequence) -> bool:
     """
     import pyarrow as pa
 
-    are_texts = [cell.strip().lower() not in _MISSING and not _is_number(cell) for cell in cells]
+    are_texts = [_is_text(cell) for cell in cells]
     above_numbers = any(is_text and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
                         for is_text, kind in zip(are_texts, below))
     return above_numbers or any(are_texts) and not any(map(_is_number, cells))
+
+
+def _is_text(cell: str) -> bool:
+    return cell.strip().lower() not in _MISSING and not _is_number(cell)
 
 
 def _is_number(cell: str) -> bool:

@@ -70,7 +70,7 @@ class _ArrowFile(TableSource):
         import pyarrow as pa
 
         with pa.memory_map(str(spec.path)) as whole:  # so that looking at batches' heads reads no more than those
-            schema = pa.ipc.open_file(whole).schema
+            schema = self._schema = pa.ipc.open_file(whole).schema
             rows, sizes = _batches(whole)
         starts, self._batches = join_parts(rows, sizes)
         self._path = str(spec.path)
@@ -80,8 +80,7 @@ class _ArrowFile(TableSource):
         import pyarrow as pa
 
         with pa.OSFile(self._path) as file:  # a memory map would end the process, were the file cut short meanwhile
-            schema = pa.ipc.open_file(file).schema
-            chosen = [schema.get_field_index(name) for name in columns]
+            chosen = [self._schema.get_field_index(name) for name in columns]
             reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False, included_fields=chosen))
             batches = [reader.get_batch(number) for number in self._batches[block]]
         for batch in batches:

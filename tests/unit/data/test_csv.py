@@ -89,8 +89,10 @@ def test_a_first_row_is_a_header_where_a_text_stands_above_numbers(tmp_path):
     for content, expected in (
             ("1,2\n3,4\n", [[1, 2], [3, 4]]), ("id,2019\n3,4\n", [[3, 4]]), ("5.1,3,setosa\n4,3,other\n", [[5.1, 3], [4, 3]]),
             ("NA,2\n3,4\n", [[np.nan, 2], [3, 4]]), ("a,b\n,\n3,4\n", [[np.nan, np.nan], [3, 4]]), ("7,8", [[7, 8]]),
-            ("\ufeffa,b\n3,4\n", [[3, 4]]), ('"a\nb",c\n3,4\n', [[3, 4]]), (",a\n0,7\n1,8\n", [[7], [8]])):  # pandas' index
+            ("x,2\n,4\n", [[2], [4]]),
+            ('"a\nb",c\n3,4\n', [[3, 4]]), (",a\n0,7\n1,8\n", [[7], [8]])):  # pandas' index
         assert_holds(opened(text(path, content)), np.array(expected, np.float32))
+    assert_holds(opened(text(path, "\ufeffa,b\n3,4\n"), columns=["a"]), np.array([[3]], np.float32))  # as spreadsheets begin
 
 
 def test_a_header_of_a_whole_block(tmp_path, monkeypatch):
@@ -109,6 +111,7 @@ def test_line_ends_and_delimiters_within_quotes(tmp_path, small_blocks):
         source = opened(path, beside={LABELS: "sky"})
         assert_holds(source, FLOATS)
         assert_holds(source, SORTED, LABELS)
+    assert_holds(opened(text(tmp_path / "b.csv", 'a,note\n1,"x\ny"\n2,"z\nw"')), np.array([[1], [2]], np.float32))
 
 
 def test_missing_values_are_nan_and_an_empty_line_is_a_row_of_them(tmp_path):

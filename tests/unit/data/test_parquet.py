@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from formats import assert_holds, assert_survives_damage, opened
 
+from hvd_ae.data.columns import join_parts
 from hvd_ae.data.source import CONDITION, LABELS, SAMPLES, TARGETS
 from hvd_ae.errors import Refused
 
@@ -50,6 +51,7 @@ def test_samples(tmp_path, kind, of):
         "halves": {"x": vectors(values.astype(np.float16))}}[of]
     source = opened(write(tmp_path / kind, columns))
     assert_holds(source, values.reshape(-1, 2, 3) if of == "tensor" else values)
+    assert source.read_block(0, [SAMPLES])[SAMPLES].flags.writeable  # no view of Arrow's memory
     assert source.fields[SAMPLES].bytes_stored == {"doubles": 48, "halves": 12}.get(of, 24)
 
 
@@ -73,6 +75,8 @@ def test_empty_groups_make_no_blocks(tmp_path, kind):
         for begin, end in ((0, 0), (0, 600), (600, 600), (600, 600), (600, 1000), (1000, 1000)):
             file.write_batch(pa.RecordBatch.from_arrays([vectors(VALUES[begin:end])], ["x"]))
     assert_holds(opened(path), VALUES)
+    large = [2 << 20] * 5
+    assert join_parts([0, 5, 0, 7, 0], large) == ([0, 5], [range(1, 3), range(3, 5)])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,6 +189,19 @@ def test_a_damaged_page_is_told_by_its_checksum(tmp_path):
     path.write_bytes(content)
     with pytest.raises(Refused, match="cannot be read in samples 0 to 999 .*CRC"):
         opened(path).read_all(SAMPLES)
+
+
+def test_a_damaged_offset_is_not_followed(tmp_path):
+    """Where it leads is memory of something else, or none."""
+    path = write(tmp_path / "a.feather", {"l": ["word"] * 50, "x": VALUES[:50, 0]}, compression="uncompressed")
+    content = path.read_bytes()
+    offsets = np.arange(0, 204, 4, dtype=np.int32)
+    assert content.count(offsets.tobytes()) == 1
+    damaged = offsets.copy()
+    damaged[30] = 1 << 30
+    path.write_bytes(content.replace(offsets.tobytes(), damaged.tobytes()))
+    with pytest.raises(Refused, match="is no whole Arrow file .*[Oo]ffset"):
+        opened(path, beside={LABELS: "l"})
 
 
 @pytest.mark.parametrize("kind", KINDS)
