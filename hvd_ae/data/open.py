@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data import digits, download, h5ad, hdf5, idx, netcdf, npy, npz
+from hvd_ae.data import csv_files, digits, download, h5ad, hdf5, idx, netcdf, npy, npz, parquet, zarr
 from hvd_ae.data.source import LABELS, SAMPLES, Source, Spec, Splits, WithField, check_labels, field_beside
 from hvd_ae.errors import Refused
 
 # Each has `reads(path)`, by the path's name alone; `files(path)`, all that is read for it; and `read(spec)`: the samples, or
 # Splits where the file brings a test set of its own. A format whose library is not installed says so in `read`.
-FORMATS = (npy, npz, idx, hdf5, netcdf, h5ad)
-_SUFFIXES = ".npy, .npz, .h5, .hdf5, .nc, .h5ad"
+FORMATS = (npy, npz, idx, hdf5, netcdf, h5ad, zarr, parquet, csv_files, tfrecord)
+_SUFFIXES = ".npy, .npz, .h5, .hdf5, .nc, .h5ad, .zarr, .parquet, .feather, .csv, .tsv, .tfrecord"
 
 
 def open_source(data: str, beside: Mapping[str, str] = {}, columns: Sequence[str] = ()) -> Source | Splits:

@@ -1,9 +1,13 @@
 """What is true of every format: one check, called by each format's own tests with files that its own library has written."""
 
+import random
+from pathlib import Path
+
 import numpy as np
 
 from hvd_ae.data.load import load_all
 from hvd_ae.data.source import SAMPLES, Source
+from hvd_ae.errors import Refused
 
 
 def assert_holds(source: Source, samples: np.ndarray, field: str = SAMPLES) -> None:
@@ -29,3 +33,26 @@ def assert_holds(source: Source, samples: np.ndarray, field: str = SAMPLES) -> N
 
 def opened(path, **given) -> Source:
     return load_all(str(path), **given)
+
+
+def assert_survives_damage(data: Path, file: Path, times: int = 30, **given) -> None:
+    """However a few bytes of the file are changed, or wherever it is cut short, it is read, or refused in one sentence."""
+    chance, content, refusals = random.Random(7), file.read_bytes(), 0
+    for _ in range(times):
+        changed = bytearray(content)
+        for _ in range(chance.choice([1, 2, 8])):
+            end = min(len(changed), 300)  # heads and tails of files describe the rest
+            at = chance.choice([chance.randrange(len(changed)), chance.randrange(end), -1 - chance.randrange(end)])
+            changed[at] = chance.choice([chance.randrange(256), changed[at] ^ 1 << chance.randrange(8), 0, 255])
+        file.write_bytes(changed[: chance.randrange(len(changed))] if chance.random() < 0.2 else changed)
+        try:
+            source = opened(data, **given)
+            for block in {0, len(source.block_starts) - 1}:
+                source.read_block(block, list(source.fields))
+        except Refused as refusal:
+            refusals += 1
+            assert str(data) in str(refusal)
+            assert "\n" not in str(refusal)
+            assert str(refusal).count("data=") <= 1  # no sentence within another
+    file.write_bytes(content)
+    assert refusals

@@ -161,5 +161,6 @@ def test_validation_data_that_do_not_fit_are_refused(tmp_path):
 def test_nothing_heavy_is_imported():
     """`hvd-ae --help` stays fast, and NumPy files need neither scikit-learn nor a network library."""
     code = ("import sys, hvd_ae.data.feed, hvd_ae.data.load; "
-            "print([m for m in ('tensorflow', 'keras', 'sklearn', 'pooch', 'requests', 'mpi4py') if m in sys.modules])")
+            "heavy = ('tensorflow', 'keras', 'sklearn', 'pooch', 'requests', 'mpi4py', 'pyarrow', 'tensorstore'); "
+            "print([m for m in heavy if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
