@@ -1,13 +1,14 @@
 """From a path, as `--data` takes it, to samples: which format reads it, and what lies beside the samples."""
 
 import importlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data import csv_files, digits, download, h5ad, hdf5, idx, netcdf, npy, npz, parquet, zarr
+from hvd_ae.data import csv_files, digits, download, h5ad, hdf5, idx, netcdf, npy, npz, parquet, several, tfrecord, zarr
 from hvd_ae.data.source import LABELS, SAMPLES, Source, Spec, Splits, WithField, check_labels, field_beside
 from hvd_ae.errors import Refused
 
@@ -24,6 +25,10 @@ def open_source(data: str, beside: Mapping[str, str] = {}, columns: Sequence[str
         Refused: no known format, or a file that is missing, damaged, or does not hold samples.
     """
     path, member = _path_and_member(data)
+    paths = several.find(str(path), FORMATS) if data else None
+    if paths is not None:
+        several.check(data, paths, FORMATS, _SUFFIXES)
+        path = paths[0]
     kind = next((kind for kind in FORMATS if kind.reads(path)), None)
     if kind is None:
         if reader := _users_reader(data):
@@ -38,7 +43,11 @@ def open_source(data: str, beside: Mapping[str, str] = {}, columns: Sequence[str
     if within and not getattr(kind, "HAS_MEMBERS", True):
         field, text = next(iter(within.items()))
         raise Refused(f"{field}={text!r} is no file, and data={data!r} holds nothing beside the samples: give a path")
-    opened = kind.read(Spec(data, path, member, within, tuple(columns)))
+    if paths is None:
+        opened = kind.read(Spec(data, path, member, within, tuple(columns)))
+    else:
+        opened = several.read(data, paths, kind.files,
+                              lambda path: kind.read(Spec(str(path), path, member, within, tuple(columns))))
     if isinstance(opened, Splits) and of_files:
         raise Refused(f"{next(iter(of_files))}={next(iter(of_files.values()))!r} is one file, and data={data!r} brings a test "
                       "set of its own: name a member of the file")
@@ -58,6 +67,8 @@ def _with_field(source: Source, field: str, text: str) -> Source:
 
 def _values_of_file(text: str) -> np.ndarray:
     path, member = _path_and_member(text)
+    if paths := several.find(str(path), FORMATS):
+        return np.concatenate([_values_of_file(f"{path}:{member}" if member else str(path)) for path in paths])
     if path.suffix == ".npy":  # labels have one dimension, which no samples have
         return npy.read_array(path, text)
     kind = next(kind for kind in FORMATS if kind.reads(path))
@@ -68,14 +79,15 @@ def _values_of_file(text: str) -> np.ndarray:
 def _path_and_member(data: str) -> tuple[Path, str | None]:
     """`run.h5:/group/x` is a member of a file; a colon in a path that exists, or of no known format, belongs to the path."""
     path, colon, member = data.rpartition(":")
-    if colon and member and not Path(data).exists() and any(kind.reads(Path(path)) for kind in FORMATS):
+    is_known = any(kind.reads(Path(path)) for kind in FORMATS) or bool(path and several.find(path, FORMATS))
+    if colon and member and not os.path.exists(data) and is_known:
         return Path(path), member
     return Path(data), None
 
 
 def is_file(text: str) -> bool:
     path, _ = _path_and_member(text)
-    return path.exists() or any(kind.reads(path) for kind in FORMATS)
+    return os.path.exists(path) or any(kind.reads(path) for kind in FORMATS)
 
 
 def _users_reader(data: str) -> Source | Splits | None:
@@ -102,7 +114,8 @@ def files_of(data: str) -> list[Path]:
     if download.knows(data):
         return [path for path, _ in download.find_files(data, download.search_folders(data)) or ()]
     path, _ = _path_and_member(data)
-    return next((kind.files(path) for kind in FORMATS if kind.reads(path)), [path])
+    paths = several.find(str(path), FORMATS) or [path]
+    return [file for path in paths for file in next((kind.files(path) for kind in FORMATS if kind.reads(path)), [path])]
 
 
 def training_part(opened: Source | Splits) -> Source:

@@ -70,7 +70,7 @@ def test_synthetic_samples_depend_on_seed_and_position_alone():
         some, some_labels = make_samples(start, stop, (50,), seed=1)
         assert np.array_equal(values[start:stop], some)
         assert np.array_equal(labels[start:stop], some_labels)
-    assert len(np.unique(values, axis=0)) == 3000  # no block repeats another
+    assert len(np.unique(values, axis=0)) == 3000  # none repeats another
     assert not np.array_equal(make_samples(0, 10, (50,), seed=2)[0], values[:10])
 
 
@@ -132,8 +132,7 @@ def test_images_and_labels_of_different_count_are_refused(tmp_path):
     ("mine.mat", "'mine.mat' is not known"),
     ("synthetic:10", "of the form synthetic:COUNTxDIM"), ("synthetic:10x", "of the form"),
     ("synthetic:9x0", "of the form"),
-    ("synthetic:1x5", "at least two"), ("synthetic:99999999999x999999", "GiB of memory"),
-    ("synthetic:9999999999999999x9999999999", "GiB of memory"),
+    ("synthetic:1x5", "at least two"),
 ])
 def test_names_that_are_refused(data, sentence):
     with pytest.raises(Refused, match=sentence):
