@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvd_ae.data.idx import read_pair
+from hvd_ae.data.formats.idx import read_pair
 from hvd_ae.data.source import Splits
 from hvd_ae.errors import Refused
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data import csv_files, digits, download, h5ad, hdf5, idx, netcdf, npy, npz, parquet, several, tfrecord, zarr
+from hvd_ae.data import digits, download
+from hvd_ae.data.formats import csv_files, h5ad, hdf5, idx, netcdf, npy, npz, parquet, several, tfrecord, zarr
 from hvd_ae.data.source import LABELS, SAMPLES, Source, Spec, Splits, WithField, check_labels, field_beside
 from hvd_ae.errors import Refused
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from formats import assert_holds, assert_survives_damage, opened
 
-from hvd_ae.data import csv_lines
+from hvd_ae.data.formats import csv_lines
 from hvd_ae.data.source import LABELS, SAMPLES, TARGETS
 from hvd_ae.errors import Refused
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hvd_ae.data.download import find_files
-from hvd_ae.data.idx import read_idx
+from hvd_ae.data.formats.idx import read_idx
 from hvd_ae.errors import Refused
 
 MNIST = Path(__file__).parents[2] / "data" / "mnist"

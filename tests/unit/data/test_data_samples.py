@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvd_ae.data import npy
 from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.checks import Range, check_some, check_values
 from hvd_ae.data.epoch_plan import plan_epoch
+from hvd_ae.data.formats import npy
 from hvd_ae.data.load import fingerprint, load
 from hvd_ae.data.partition import Partition
 from hvd_ae.data.source import SAMPLES, Field, Spec, WithField, check_labels

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_array, csr_array, random_array
 
-from hvd_ae.data import sparse
+from hvd_ae.data.formats import sparse
 from hvd_ae.data.source import LABELS, SAMPLES
 from hvd_ae.errors import Refused
 from tests.unit.data.formats import assert_holds, opened

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from hvd_ae.data import hdf5_rows
 from hvd_ae.data.arrays import ArraySource
+from hvd_ae.data.formats import hdf5_rows
 from hvd_ae.data.source import LABELS, SAMPLES
 from hvd_ae.errors import Refused
 from tests.unit.data.formats import assert_holds, opened

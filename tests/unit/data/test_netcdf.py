@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.io import netcdf_file
 
-from hvd_ae.data import netcdf3
 from hvd_ae.data.arrays import ArraySource
+from hvd_ae.data.formats import netcdf3
 from hvd_ae.data.source import LABELS, SAMPLES
 from hvd_ae.errors import Refused
 from tests.unit.data.formats import assert_holds, opened

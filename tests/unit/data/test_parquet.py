@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from formats import assert_holds, assert_survives_damage, opened
 
-from hvd_ae.data.columns import join_parts
+from hvd_ae.data.formats.columns import join_parts
 from hvd_ae.data.source import CONDITION, LABELS, SAMPLES, TARGETS
 from hvd_ae.errors import Refused
 

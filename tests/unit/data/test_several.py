@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hvd_ae.data import open as opening
-from hvd_ae.data import several
 from hvd_ae.data.arrays import ArraySource
+from hvd_ae.data.formats import several
 from hvd_ae.data.load import load
 from hvd_ae.data.open import files_of
 from hvd_ae.data.source import LABELS, SAMPLES, TARGETS, BlockSource, Field, Splits

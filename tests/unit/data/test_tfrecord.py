@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from hvd_ae.data import crc32c, record_index, tfrecord
+from hvd_ae.data.formats import crc32c, record_index, tfrecord
 from hvd_ae.data.source import CONDITION, LABELS, SAMPLES, TARGETS
 from hvd_ae.errors import Refused
 from tests.unit.data.formats import assert_holds, opened

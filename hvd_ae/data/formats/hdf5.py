@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data.classes import is_text, names_of
-from hvd_ae.data.hdf5_file import Classes, Column, Values, opened, source_of
-from hvd_ae.data.hdf5_members import LABELS_BY_NAME, find, is_scale, samples_member
-from hvd_ae.data.hdf5_rows import block_starts, check_filters, packing_of
-from hvd_ae.data.hdf5_virtual import source_files
+from hvd_ae.data.formats.classes import is_text, names_of
+from hvd_ae.data.formats.hdf5_file import Classes, Column, Values, opened, source_of
+from hvd_ae.data.formats.hdf5_members import LABELS_BY_NAME, find, is_scale, samples_member
+from hvd_ae.data.formats.hdf5_rows import block_starts, check_filters, packing_of
+from hvd_ae.data.formats.hdf5_virtual import source_files
 from hvd_ae.data.source import LABELS, SAMPLES, Field, Source, Spec, check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 

@@ -5,9 +5,9 @@ import zlib
 
 import numpy as np
 
-from hvd_ae.data import hdf5_virtual
-from hvd_ae.data.packing import NAMES, Packing, Unpacked
-from hvd_ae.data.rows import Rows
+from hvd_ae.data.formats import hdf5_virtual
+from hvd_ae.data.formats.packing import NAMES, Packing, Unpacked
+from hvd_ae.data.formats.rows import Rows
 from hvd_ae.errors import Refused
 
 BYTES_A_BLOCK = 1 << 20  # at least, where chunks are smaller

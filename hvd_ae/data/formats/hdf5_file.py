@@ -9,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
-from hvd_ae.data import hdf5_virtual
 from hvd_ae.data.arrays import ArraySource
-from hvd_ae.data.classes import Numbered
-from hvd_ae.data.hdf5_rows import mapped, packing_of, rows_of
-from hvd_ae.data.rows import Rows, RowsSource
+from hvd_ae.data.formats import hdf5_virtual
+from hvd_ae.data.formats.classes import Numbered
+from hvd_ae.data.formats.hdf5_rows import mapped, packing_of, rows_of
+from hvd_ae.data.formats.rows import Rows, RowsSource
 from hvd_ae.data.source import SAMPLES, Field, Source, Spec
 from hvd_ae.errors import Refused
 

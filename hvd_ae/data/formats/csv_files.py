@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hvd_ae.data.columns import TableSource
-from hvd_ae.data.csv_lines import index_lines
-from hvd_ae.data.optional import import_for
-from hvd_ae.data.parquet import opened_table
+from hvd_ae.data.formats.columns import TableSource
+from hvd_ae.data.formats.csv_lines import index_lines
+from hvd_ae.data.formats.optional import import_for
+from hvd_ae.data.formats.parquet import opened_table
+from hvd_ae.data.formats.unpacked import unpacked
 from hvd_ae.data.source import LABELS, Source, Spec
-from hvd_ae.data.unpacked import unpacked
 from hvd_ae.errors import Refused
 
 HAS_COLUMNS = True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hvd_ae.data.rows import Rows
+from hvd_ae.data.formats.rows import Rows
 from hvd_ae.errors import Refused
 
 NAMES = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")

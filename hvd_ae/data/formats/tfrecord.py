@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data import crc32c, record_index, tfexample
+from hvd_ae.data.formats import crc32c, record_index, tfexample
 from hvd_ae.data.source import SAMPLES, BlockSource, Field, Source, Spec, as_read, field_beside
 from hvd_ae.errors import Refused
 

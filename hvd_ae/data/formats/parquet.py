@@ -4,8 +4,8 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hvd_ae.data.columns import TableSource, join_parts
-from hvd_ae.data.optional import import_for
+from hvd_ae.data.formats.columns import TableSource, join_parts
+from hvd_ae.data.formats.optional import import_for
 from hvd_ae.data.source import Source, Spec
 from hvd_ae.errors import Refused
 

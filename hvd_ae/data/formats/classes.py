@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hvd_ae.data.rows import Rows
+from hvd_ae.data.formats.rows import Rows
 from hvd_ae.errors import Refused
 
 _AT_A_TIME = 1 << 16  # samples: text of one sample each is small, but there may be 10^9 of them

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hvd_ae.data import crc32c
+from hvd_ae.data.formats import crc32c
 
 _HEADER, _FOOTER = 12, 4  # bytes: the length and its checksum; that of the data
 _BYTES_A_BLOCK = 1 << 20

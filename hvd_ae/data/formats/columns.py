@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data import arrow
+from hvd_ae.data.formats import arrow
 from hvd_ae.data.source import LABELS, SAMPLES, BlockSource, Field, Spec, field_beside
 from hvd_ae.errors import Refused
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data.optional import import_for
+from hvd_ae.data.formats.optional import import_for
+from hvd_ae.data.formats.zarr_metadata import DRIVERS, Array, arrays_of, listed
 from hvd_ae.data.source import LABELS, SAMPLES, BlockSource, Field, Source, Spec, as_read, check_sample_kind, field_beside
-from hvd_ae.data.zarr_metadata import DRIVERS, Array, arrays_of, listed
 from hvd_ae.errors import Refused
 
 _BYTES_A_BLOCK = 1 << 20  # small chunks are read together, up to so much

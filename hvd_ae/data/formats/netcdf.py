@@ -5,7 +5,7 @@ Never the netCDF4 package: it brings a second HDF5 library into the process, bes
 
 from pathlib import Path
 
-from hvd_ae.data import hdf5, netcdf3
+from hvd_ae.data.formats import hdf5, netcdf3
 from hvd_ae.data.source import Source, Spec
 from hvd_ae.errors import Refused
 

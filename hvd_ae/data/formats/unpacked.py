@@ -8,7 +8,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
-from hvd_ae.data.csv_lines import announced
+from hvd_ae.data.formats.csv_lines import announced
 from hvd_ae.data.source import stamp
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.log import log

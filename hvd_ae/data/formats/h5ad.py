@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hvd_ae.data import hdf5, obs
-from hvd_ae.data.hdf5_file import Column, Values, opened, source_of
-from hvd_ae.data.rows import Rows
+from hvd_ae.data.formats import hdf5, obs
+from hvd_ae.data.formats.hdf5_file import Column, Values, opened, source_of
+from hvd_ae.data.formats.rows import Rows
+from hvd_ae.data.formats.sparse import Layout, SparseRows
 from hvd_ae.data.source import SAMPLES, Field, Source, Spec, check_sample_kind, field_beside
-from hvd_ae.data.sparse import Layout, SparseRows
 from hvd_ae.errors import Refused
 
 _FOLDERS = ("", "layers", "raw", "obsm")  # where matrices lie that have a row for each cell

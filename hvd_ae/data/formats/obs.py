@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hvd_ae.data.classes import Numbered, as_text, is_text, names_of, stretches
-from hvd_ae.data.hdf5_file import Column
-from hvd_ae.data.hdf5_rows import check_filters
-from hvd_ae.data.rows import Rows
+from hvd_ae.data.formats.classes import Numbered, as_text, is_text, names_of, stretches
+from hvd_ae.data.formats.hdf5_file import Column
+from hvd_ae.data.formats.hdf5_rows import check_filters
+from hvd_ae.data.formats.rows import Rows
 from hvd_ae.data.source import LABELS, Field, Spec, field_beside
 from hvd_ae.errors import Refused
 
