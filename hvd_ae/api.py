@@ -11,6 +11,7 @@ from hvd_ae.averaging.sync_check import checksum
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
 from hvd_ae.data.source import Splits
+from hvd_ae.data.staging import staged
 from hvd_ae.errors import NotWritten, Stopped
 from hvd_ae.models.schedules import scaled_rate
 from hvd_ae.runs.checkpoints import Checkpoints
@@ -29,7 +30,7 @@ from hvd_ae.training.checkpointing.restore import Resumed, restore_newest
 from hvd_ae.training.checkpointing.save import set_aside
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.saved_model import check_saved_model
-from hvd_ae.training.session import Session
+from hvd_ae.training.session import Session, load_on_all
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,17 @@ def train(settings: TrainSettings, comm: Communicator | None = None, source: Spl
             settings = dataclasses.replace(settings, collectives=comm.name, run_dir=str(folder.path))
             checkpoints = Checkpoints(folder)
             everything = [MetricsFile(folder, checkpoints), Console(), *callbacks, checkpoints]
-            with (comm.watched(settings.stall_timeout, folder.stalled),
-                  Session(settings, comm, source, task, everything) as session):
+            with (comm.watched(settings.stall_timeout, folder.stalled), _loaded(settings, comm, source) as loaded,
+                  Session(settings, comm, loaded, task, everything) as session):
                 return Result(comm.world, folder.path, _train(session, folder))
+
+
+@contextmanager
+def _loaded(settings: TrainSettings, comm: Communicator, source: Splits | None) -> Iterator[Splits]:
+    """The samples, from copies on the node's own disk where the settings say so."""
+    given = [None, None] if source else [settings.data, settings.validation_data]
+    with staged(given, None if source else settings.stage, comm) as (data, validation_data):
+        yield source or load_on_all(dataclasses.replace(settings, data=data, validation_data=validation_data), comm)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def open_source(data: str, beside: Mapping[str, str] = {}, columns: Sequence[str
     Raises:
         Refused: no known format, or a file that is missing, damaged, or does not hold samples.
     """
-    path, member = _path_and_member(data)
+    path, member = path_and_member(data)
     paths = several.find(str(path), FORMATS) if data else None
     if paths is not None:
         several.check(data, paths, FORMATS, _SUFFIXES)
@@ -67,7 +67,7 @@ def _with_field(source: Source, field: str, text: str) -> Source:
 
 
 def _values_of_file(text: str) -> np.ndarray:
-    path, member = _path_and_member(text)
+    path, member = path_and_member(text)
     if paths := several.find(str(path), FORMATS):
         return np.concatenate([_values_of_file(f"{path}:{member}" if member else str(path)) for path in paths])
     if path.suffix == ".npy":  # labels have one dimension, which no samples have
@@ -77,7 +77,7 @@ def _values_of_file(text: str) -> np.ndarray:
     return source.read_all(SAMPLES)
 
 
-def _path_and_member(data: str) -> tuple[Path, str | None]:
+def path_and_member(data: str) -> tuple[Path, str | None]:
     """`run.h5:/group/x` is a member of a file; a colon in a path that exists, or of no known format, belongs to the path."""
     path, colon, member = data.rpartition(":")
     is_known = any(kind.reads(Path(path)) for kind in FORMATS) or bool(path and several.find(path, FORMATS))
@@ -87,7 +87,7 @@ def _path_and_member(data: str) -> tuple[Path, str | None]:
 
 
 def is_file(text: str) -> bool:
-    path, _ = _path_and_member(text)
+    path, _ = path_and_member(text)
     return os.path.exists(path) or any(kind.reads(path) for kind in FORMATS)
 
 
@@ -114,7 +114,7 @@ def files_of(data: str) -> list[Path]:
     """What a name or a path is read from, labels included, whether or not it is there."""
     if download.knows(data):
         return [path for path, _ in download.find_files(data, download.search_folders(data)) or ()]
-    path, _ = _path_and_member(data)
+    path, _ = path_and_member(data)
     paths = several.find(str(path), FORMATS) or [path]
     return [file for path in paths for file in next((kind.files(path) for kind in FORMATS if kind.reads(path)), [path])]
 

@@ -34,6 +34,7 @@ class DataSettings:
     validation_samples: int | None = setting(None, "The first so many of the validation samples [all].", at_least=1)
     shuffle_memory: str | None = setting(None, "What all ranks together may hold of the data at a time, such as 2GB; more "
                                          "is shuffled within windows [half of the memory that is free].")
+    stage: str | None = setting(None, "Folder on each node's own disk to copy the data into first; removed at the end.")
     partition: Partition = setting("reshuffled", "Which samples are a rank's own; reshuffled deals them anew every epoch.",
                                    same_on_resume=True)
     concentration: float | None = setting(None, "Dirichlet concentration of label-skew, smaller meaning more different ranks "
