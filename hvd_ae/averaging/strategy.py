@@ -167,7 +167,7 @@ class Strategy(ABC):
     def after_synchronizing(self, step: int, seconds: float) -> None:
         """The same when the ranks have synchronized at the end of an epoch, before `drift` begins anew."""
 
-    def measurements(self) -> dict:
+    def epoch_metrics(self) -> dict:
         """What this strategy adds to an epoch's record in `metrics.jsonl` (every rank calls it)."""
         return {}
 
