@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 help:
 	@echo 'make train   set up, then train on two MPI ranks; the pictures are in the folder named at the end (ARGS="--epochs 5" changes the run)'
-	@echo 'make test    set up, then run the whole test suite; about 25 minutes on two cores'
+	@echo 'make test    set up, then run the whole test suite; at most 25 minutes on two cores'
 	@echo 'make soak    the tests of faults with two hundred kills, and what takes too long for every change; an hour and more'
 	@echo 'make test-gpu-build   whether Horovod still compiles with NCCL; needs nvcc, and no GPU'
 	@echo 'make bench   a short version of every benchmark, and which targets were met; ten minutes of a machine with nothing else to do'
@@ -35,7 +35,7 @@ train: $(STAMP)
 test: $(STAMP)
 	python -m tests.suite
 
-# An hour and more: two hundred kills instead of six, and what `make test` leaves out.
+# An hour and more: two hundred kills instead of four, and what `make test` leaves out.
 soak: $(STAMP)
 	HVD_AE_KILLS=100 timeout 7200 python -m pytest --capture=no tests/faults
 	timeout 3600 python -m pytest -m soak

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +24,10 @@ class Step:
     timeout: float  # seconds
 
 
-# One after the other, because a fault in what comes first explains a failure in what comes later.
-COMPUTES = [Step(("unit", "install"), 600), Step(("parallel",), 1800), Step(("faults",), 1200), Step(("end_to_end",), 1800)]
+# One after the other, because a fault in what comes first explains a failure in what comes later; and side by side what
+# leaves a core idle for half of its time: jobs that wait until a limit is over, or that are one process.
+COMPUTES = [[Step(("unit", "install"), 600)], [Step(("parallel",), 1800)],
+            [Step(("end_to_end",), 1800), Step(("faults",), 1800)]]
 # Jobs of stand-ins that sleep until a signal comes, and daemons that look every few seconds.
 WAITS = Step(("slurm",), 1500)
 
@@ -34,20 +38,37 @@ def start(step: Step, options: list[str], environment: dict[str, str], output=No
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
 
 
+@contextmanager
+def beside(step: Step, options: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """A step that runs while the context lasts, and then to its end; only then is shown what it said."""
+    with tempfile.TemporaryFile("w+") as said:
+        process = start(step, options, environment, said)
+        try:
+            yield process
+            process.wait()
+        finally:
+            process.terminate()  # where this process is stopped itself
+        said.seek(0)
+        print(said.read(), flush=True)
+
+
+def side_by_side(steps: list[Step], options: list[str], environment: dict[str, str]) -> int:
+    """Run steps at the same time; the first exit status that is not 0."""
+    first, *others = steps
+    with ExitStack() as stack:
+        processes = [stack.enter_context(beside(step, options, environment)) for step in others]
+        processes.insert(0, start(first, options, environment))
+        processes[0].wait()
+    return next(filter(None, (process.returncode for process in processes)), 0)
+
+
 def run(options: list[str], notes: Path) -> int:
     """Run all steps until one fails; the first exit status that is not 0."""
     environment = {**os.environ, "HVD_AE_TEST_TIMES": str(notes)}
-    with tempfile.TemporaryFile("w+") as said:
-        waits = start(WAITS, options, environment, said)
-        status = 0
-        try:
-            for step in COMPUTES:
-                status = status or start(step, options, environment).wait()
-            waits.wait()
-        finally:
-            waits.terminate()  # where this process is stopped itself
-        said.seek(0)
-        print(said.read(), flush=True)
+    status = 0
+    with beside(WAITS, options, environment) as waits:
+        for steps in COMPUTES:
+            status = status or side_by_side(steps, options, environment)
     return status or waits.returncode
 
 

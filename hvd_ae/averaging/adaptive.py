@@ -65,7 +65,7 @@ class Adaptive(Parameter):
             return max(lowest, sync_every // 2)
         return min(highest, sync_every * 2) if share > self.communication_share else sync_every
 
-    def measurements(self) -> dict:
+    def epoch_metrics(self) -> dict:
         made, self.choices = self.choices, []
         return {"sync_every_choices": made}
 

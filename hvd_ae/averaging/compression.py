@@ -8,6 +8,7 @@ from hvd_ae.collectives.communicator import Communicator
 _LARGEST_SUM = 65504.0 * (1 - 2**-10)
 
 
+@tf.autograph.experimental.do_not_convert
 def compressed_sum(comm: Communicator, vector: tf.Tensor, compression: str) -> tf.Tensor:
     """The sum over ranks of float32 vectors, sent as "fp16" or "bf16", or as they are with "none".
 

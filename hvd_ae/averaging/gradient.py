@@ -59,6 +59,7 @@ class Gradient(Strategy):
         self.samples_accumulated.assign(0)
         self.steps_accumulated.assign(0)
 
+    @tf.autograph.experimental.do_not_convert
     def reduce_and_update(self, *buckets: tf.Tensor) -> None:
         """The mean gradient over samples, from each rank's part of it, and one step of the optimizer."""
         reduced: list[tf.Tensor] = []

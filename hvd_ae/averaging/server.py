@@ -104,8 +104,8 @@ class Server(Strategy):
         self.learner.vector.assign(self.comm.broadcast(tf.convert_to_tensor(self.learner.vector), _SERVER))
         self.synchronize_state()
 
-    def measurements(self) -> dict:
-        return self.exchange.measurements()
+    def epoch_metrics(self) -> dict:
+        return self.exchange.epoch_metrics()
 
     def close(self) -> None:
         self.comm.free_beside(self.exchange.beside)
@@ -180,7 +180,7 @@ class _Synchronous:
         version = np.array([self.version], np.int32).view(np.float32)
         self._messages.send(np.append(self._learner.vector.numpy(), version), worker, _PARAMETERS)
 
-    def measurements(self) -> dict:
+    def epoch_metrics(self) -> dict:
         applied, dropped = self._applied, self._dropped
         self._applied = self._dropped = 0
         return {"gradients_applied": applied, "gradients_dropped": dropped}
@@ -219,7 +219,7 @@ class _Asynchronous:
             self.version += 1
             self._window.publish(self._learner.vector.numpy(), self.version, taken_from=worker)
 
-    def measurements(self) -> dict:
+    def epoch_metrics(self) -> dict:
         staleness, self._staleness = self._staleness, []
         return {
             "gradients_applied": len(staleness),

@@ -167,7 +167,7 @@ class Strategy(ABC):
     def after_synchronizing(self, step: int, seconds: float) -> None:
         """The same when the ranks have synchronized at the end of an epoch, before `drift` begins anew."""
 
-    def measurements(self) -> dict:
+    def epoch_metrics(self) -> dict:
         """What this strategy adds to an epoch's record in `metrics.jsonl` (every rank calls it)."""
         return {}
 
@@ -195,6 +195,7 @@ class Strategy(ABC):
                     vector.assign(self.comm.sum(weight * vector))
             self.learner.samples_since_sync.assign([0, 0])
 
+    @tf.autograph.experimental.do_not_convert
     def weight(self, samples: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """This rank's share of `samples` (its own, those of all ranks), and whether there are any.
 
@@ -203,12 +204,14 @@ class Strategy(ABC):
         mine, all_ranks = tf.unstack(tf.cast(self.learner.samples_since_sync if samples is None else samples, tf.float64))
         return tf.cast(tf.math.divide_no_nan(mine, all_ranks), tf.float32), all_ranks > 0
 
+    @tf.autograph.experimental.do_not_convert
     def add_drift(self, before: tf.Tensor, average: tf.Tensor) -> None:
         """Record how far this rank was from the average."""
         distance = tf.cast(tf.reduce_sum(tf.math.squared_difference(before, average)), tf.float64)
         self.drift.assign_add([distance, 1.0])
 
 
+@tf.autograph.experimental.do_not_convert
 def of_rank(rank: int, variable: tf.Variable, comm: Communicator) -> tf.Tensor:
     """The value that a variable of any dtype has on this rank, on every rank."""
     vector = tf.reshape(tf.convert_to_tensor(variable), [-1])

@@ -195,6 +195,8 @@ class Communicator(ABC):
         calls, bytes_sent, seconds = self._traffic.numpy()
         return Traffic(int(calls), int(bytes_sent), float(seconds))
 
+    # an engine's Python runs once, when the graph is traced; AutoGraph would try to rewrite Horovod's
+    @tf.autograph.experimental.do_not_convert
     def _metered(self, collective, vector, rounds: float | None) -> tf.Tensor:
         """Run a collective in which each rank sends `rounds` x (N-1)/N of the vector's bytes, and count it."""
         vector = tf.convert_to_tensor(vector)
@@ -206,8 +208,7 @@ class Communicator(ABC):
             started = tf.timestamp()
             begun = self._begun.assign_add(1.0)  # more begun than counted as ended: this rank waits for others
         with tf.control_dependencies([started, begun]):
-            # an engine's Python runs once, when the graph is traced; AutoGraph would try to rewrite Horovod's
-            result = tf.autograph.experimental.do_not_convert(collective)(vector)
+            result = collective(vector)
         with tf.control_dependencies([result]):
             seconds = tf.timestamp() - started
         with tf.device("/cpu:0"):

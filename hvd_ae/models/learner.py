@@ -24,6 +24,9 @@ class Batch(NamedTuple):
 class Learner:
     """Parameters, buffers, counters and optimizer state of one rank.
 
+    AutoGraph leaves alone what has no branch that a tensor decides: to rewrite the whole of it takes a second at the first
+    step of every rank.
+
     Args:
         flat: the model as a function of a vector.
         optimizer: an element-wise Keras optimizer that has not been built.
@@ -48,8 +51,9 @@ class Learner:
         optimizer.build([self.trained])
         # XLA fuses the optimizer's dozen passes over memory into one: with Adam and the deep
         # model one core trained on 16,700 samples/s instead of 12,600
-        self._apply = tf.function(self._apply_eagerly, jit_compile=True)
-        self._constrained = tf.function(flat.constrained)  # not by XLA: a user's own constraint may not be for it
+        self._apply = tf.function(self._apply_eagerly, jit_compile=True, autograph=False)
+        # not by XLA: a user's own constraint may not be for it
+        self._constrained = tf.function(flat.constrained, autograph=False)
 
     @property
     def vector(self) -> tf.Variable:
@@ -107,6 +111,7 @@ class Learner:
         [gradient], loss_sum = self.gradient_in_buckets(batch, divisor, 1)
         return gradient, loss_sum
 
+    @tf.autograph.experimental.do_not_convert
     def gradient_in_buckets(self, batch: Batch, divisor: tf.Tensor, buckets: int) -> tuple[list[tf.Tensor], tf.Tensor]:
         """As `gradient`, cut between layers into at most `buckets` consecutive vectors.
 
@@ -135,6 +140,7 @@ class Learner:
             buckets,
         )
 
+    @tf.autograph.experimental.do_not_convert
     def update(self, gradient: tf.Tensor) -> None:
         """One step of the optimizer on what it trains: all parameters, or this rank's part of them.
 
@@ -152,6 +158,7 @@ class Learner:
             self.update(gradient)
         return loss_sum
 
+    @tf.autograph.experimental.do_not_convert
     def constrain(self, parameters: tf.Variable) -> None:
         """Give parameters the nearest values that the layers' constraints allow; nothing at all where there are none.
 
@@ -170,6 +177,7 @@ class Learner:
     def _apply_eagerly(self, gradient: tf.Tensor) -> None:
         self.optimizer.apply([gradient], [self.trained])
 
+    @tf.autograph.experimental.do_not_convert
     def losses_of(self, parameters: tf.Variable, buffers: tf.Variable, counters: Sequence[tf.Variable], inputs: tf.Tensor,
                   targets: tf.Tensor, measures: Sequence) -> list[tf.Tensor]:
         """The loss that is trained on, and each measure, summed over the samples, in inference mode, float64 scalars.

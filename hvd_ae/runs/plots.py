@@ -77,6 +77,22 @@ def plot_profiles(originals: np.ndarray, reconstructions: np.ndarray, path: Path
     save_figure(figure, path)
 
 
+def first_two_components(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each code's first two principal components, (samples, 2), and their shares of the variance; zeros where there are none.
+
+    Of the smaller of two matrices: so many codes of so many numbers take less time than scikit-learn does to be imported.
+    """
+    centred = codes.astype(np.float64) - codes.mean(axis=0, dtype=np.float64)
+    is_wide = centred.shape[1] > centred.shape[0]
+    squares, vectors = np.linalg.eigh(centred @ centred.T if is_wide else centred.T @ centred)  # the largest last
+    squares, vectors = np.maximum(squares[:-3:-1], 0.0), vectors[:, :-3:-1]
+    points = vectors * np.sqrt(squares) if is_wide else centred @ vectors
+    total = np.square(centred).sum()
+    missing = 2 - len(squares)
+    return (np.pad(points, ((0, 0), (0, missing))),
+            np.pad(squares / total if total > 0 else np.zeros_like(squares), (0, missing)))
+
+
 def plot_latent(codes: np.ndarray, labels: np.ndarray | None, path: Path) -> None:
     """The codes' first two principal components, coloured by label where there are labels.
 
@@ -84,13 +100,7 @@ def plot_latent(codes: np.ndarray, labels: np.ndarray | None, path: Path) -> Non
         codes: (samples, widths of the code).
         labels: (samples,) or None.
     """
-    from sklearn.decomposition import PCA
-
-    codes = codes.reshape(len(codes), -1)
-    components = min(2, *codes.shape)
-    pca = PCA(components, random_state=0).fit(codes)
-    points = np.pad(pca.transform(codes), ((0, 0), (0, 2 - components)))
-    share = np.pad(np.nan_to_num(pca.explained_variance_ratio_), (0, 2 - components))
+    points, share = first_two_components(codes.reshape(len(codes), -1))
     figure = Figure(figsize=(6, 5), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     kinds = [] if labels is None else np.unique(labels)

@@ -1,15 +1,22 @@
-"""Imports TensorFlow as every rank should have it: without a page of log lines, and giving memory back."""
+"""Imports TensorFlow as every rank should have it: soon, without a page of log lines, and giving memory back."""
 
 import contextlib
 import ctypes
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
 from hvd_ae.errors import Refused
+from hvd_ae.runtime.deferred_import import deferred
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+
+# What of Keras imports scikit-learn and Matplotlib where they are installed: a quarter of the seconds that TensorFlow and
+# Keras take together, on every rank, for functions that few ever call.
+_SELDOM_USED = tuple(f"{keras}.{name}" for keras in ("keras", "keras._tf_keras.keras", "keras.src")
+                     for name in ("visualization", "wrappers"))
 
 
 def import_tensorflow() -> None:
@@ -26,7 +33,7 @@ def import_tensorflow() -> None:
         return
     _choose_allocator()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later lines; what matters comes as an exception
-    with _held_back():
+    with _held_back(), deferred(_SELDOM_USED), _garbage_left_alone():
         import tensorflow
 
         tensorflow.get_logger().setLevel("ERROR")  # such as that each strategy traces graphs of its own
@@ -40,6 +47,22 @@ def _choose_backend() -> None:
             raise Refused(f"Keras runs on {backend!r} already, and this package needs 'tensorflow': import hvd_ae before "
                           "keras, or set KERAS_BACKEND=tensorflow")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+@contextlib.contextmanager
+def _garbage_left_alone() -> Iterator[None]:
+    """Look for no garbage meanwhile, nor ever again among what the context has left: modules stay as long as the process.
+
+    Else each full collection goes through a million of their objects, which costs a second by the end of the first epoch.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

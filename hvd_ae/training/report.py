@@ -77,6 +77,6 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
         input_seconds=float(sums[6]),
         drift=math.sqrt(sums[3] / sums[4]) if sums[4] else None,
         in_sync=in_sync,
-        of_strategy=strategy.measurements(),
+        of_strategy=strategy.epoch_metrics(),
         of_task={name: value for name, value in validation.items() if name not in ("val_loss", "val_mse")},
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.in_turn import run_in_turn
 from tests.end_to_end.pages import PAGES, ROOT, commands, commands_in, shell, summary, write_python_blocks
-from tests.launch import mpirun, run, succeeded
+from tests.launch import run, succeeded
 
-IN_TURN = str(Path(__file__).with_name("commands_in_turn.py"))
 ON_TWO_RANKS = "mpirun -np 2 hvd-ae "
 
 # commands that other tests run: gigabytes of packages, a cluster, and what takes a while where it is not given less to do
@@ -53,11 +53,7 @@ def folder(tmp_path_factory):
 
 def run_in_one_job(listed: list[str], folder: Path) -> None:
     arguments = [shlex.split(command.removeprefix(ON_TWO_RANKS)) for command in listed]
-    (folder / "commands.json").write_text(json.dumps([{"arguments": each, "environment": {}} for each in arguments]))
-    (folder / "ended").mkdir()
-    succeeded(mpirun(2, sys.executable, IN_TURN, "commands.json", "ended", cwd=folder, timeout=600))
-    for rank in (0, 1):
-        ended = json.loads((folder / "ended" / f"{rank}.json").read_text())
+    for rank, ended in enumerate(run_in_turn(2, arguments, folder, timeout=600)):
         failed = [(command, each) for command, each in zip(listed, ended, strict=True) if each["status"] != 0]
         assert not failed, f"on rank {rank}: {failed}"
 

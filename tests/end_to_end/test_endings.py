@@ -4,15 +4,16 @@ import sys
 
 import pytest
 
-from tests.launch import ENVIRONMENT, HVD_AE, mpirun, run, succeeded
+from tests.launch import ENVIRONMENT, HVD_AE, mpirun, run
 
 SHORT = ["train", "--data", "synthetic:500x16", "--model", "shallow", "--epochs", "8"]
 
 
 @pytest.mark.parametrize("redirection", ["", "2>&1"])
 def test_a_reader_that_leaves_ends_output_and_not_the_run(tmp_path, redirection):
+    """With another backend of Keras in the environment, which does not matter."""
     command = f"{{ {HVD_AE} {' '.join(SHORT)} --run-dir run {redirection}; echo $? >status; }} | head -1"
-    ended = run(["bash", "-c", command], cwd=tmp_path, timeout=120)
+    ended = run(["bash", "-c", command], cwd=tmp_path, timeout=120, KERAS_BACKEND="jax")
     assert (tmp_path / "status").read_text() == "0\n", ended.stderr
     assert "Traceback" not in ended.stderr and "Broken pipe" not in ended.stderr
     assert (tmp_path / "run" / "summary.json").exists()
@@ -29,10 +30,6 @@ def test_a_launcher_that_gives_no_number_is_refused(tmp_path):
     ended = run([HVD_AE, "train"], cwd=tmp_path, timeout=60, PMI_SIZE="abc")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "hvd-ae: PMI_SIZE='abc' is not a whole number: unset it, or start the ranks anew\n"
-
-
-def test_another_backend_of_keras_in_the_environment_does_not_matter(tmp_path):
-    succeeded(run([HVD_AE, *SHORT, "--epochs", "1", "--run-dir", "run"], cwd=tmp_path, timeout=120, KERAS_BACKEND="jax"))
 
 
 @pytest.mark.parametrize("end", ["os.abort()", "os.kill(os.getpid(), signal.SIGILL)", "os.kill(os.getpid(), signal.SIGSEGV)",

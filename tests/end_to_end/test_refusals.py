@@ -1,7 +1,6 @@
 """Every bad input, on three real ranks: one sentence, from one rank, exit status 2, before training."""
 
 import gzip
-import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.launch import HVD_AE, mpirun, run, succeeded
+from tests.end_to_end.in_turn import run_in_turn
+from tests.launch import HVD_AE, mpirun, run
 
 MNIST = Path(__file__).parents[1] / "data" / "mnist"
-IN_TURN = str(Path(__file__).with_name("commands_in_turn.py"))
 
 
 def make_inputs(folder: Path) -> None:
@@ -86,11 +85,8 @@ def refused(inputs, tmp_path_factory):
     flags = {data: ["--data", data, "--partition", "contiguous", *([] if data == "mnist" else ["--validation-split", "0.2"])]
              for data in CASES}
     flags |= {said: said.split() for said in SETTINGS}
-    commands = [{"arguments": ["train", *given], "environment": {"HVD_AE_DATA": str(inputs)} if case == "mnist" else {}}
-                for case, given in flags.items()]
-    (folder / "commands.json").write_text(json.dumps(commands))
-    succeeded(mpirun(3, sys.executable, IN_TURN, str(folder / "commands.json"), str(folder), cwd=inputs))
-    of_ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(3)]
+    environments = [{"HVD_AE_DATA": str(inputs)} if case == "mnist" else {} for case in flags]
+    of_ranks = run_in_turn(3, [["train", *given] for given in flags.values()], folder, inputs, environments=environments)
     return dict(zip(flags, map(of_the_job, *of_ranks), strict=True))
 
 

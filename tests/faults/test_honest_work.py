@@ -1,6 +1,9 @@
 """What is no stall: many short waits, and work of one rank that was announced; a hang in that work is found all the same."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from tests.launch import mpirun, succeeded
 
@@ -41,24 +44,36 @@ print("done", flush=True)
 """
 
 
-def ranks_of(tmp_path, script: str, *arguments: str):
-    path = tmp_path / "script.py"
-    path.write_text(script)
-    return mpirun(2, sys.executable, str(path), *arguments, cwd=tmp_path, timeout=120)
+# seconds that the root works, how many times longer than a wait that may be, and through what the others wait
+JOBS = {"waits": (MANY_SHORT_WAITS,), "works": (WORKS, "10", "10", "horovod"), "hangs": (WORKS, "1000", "2", "mpi")}
 
 
-def test_many_short_waits_are_not_one_long_one(tmp_path):
-    assert succeeded(ranks_of(tmp_path, MANY_SHORT_WAITS)).count("done") == 2
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """Each job's end and its folder: side by side, since they sleep most of their time."""
+
+    def run(script: str, *arguments: str):
+        folder = tmp_path_factory.mktemp("job")
+        (folder / "script.py").write_text(script)
+        return mpirun(2, sys.executable, "script.py", *arguments, cwd=folder, timeout=120), folder
+
+    with ThreadPoolExecutor() as side_by_side:
+        return dict(zip(JOBS, side_by_side.map(lambda job: run(*job), JOBS.values())))
 
 
-def test_announced_work_may_take_longer_than_a_wait(tmp_path):
-    ended = ranks_of(tmp_path, WORKS, "10", "10", "horovod")
-    assert succeeded(ended).count("done") == 2
-    assert not (tmp_path / "stalled").exists(), "nobody came too late"
+def test_many_short_waits_are_not_one_long_one(ended):
+    job, _ = ended["waits"]
+    assert succeeded(job).count("done") == 2
 
 
-def test_a_hang_in_announced_work_is_found_and_named(tmp_path):
-    ended = ranks_of(tmp_path, WORKS, "1000", "2", "mpi")
-    assert ended.returncode == 1, ended.stderr
-    assert ended.stderr.count("hvd-ae:") == 1 and "rank 0 of 2 was at writing the pictures for" in ended.stderr
-    assert "time.sleep" not in ended.stderr and (tmp_path / "stalled" / "rank-00000.txt").exists()
+def test_announced_work_may_take_longer_than_a_wait(ended):
+    job, folder = ended["works"]
+    assert succeeded(job).count("done") == 2
+    assert not (folder / "stalled").exists(), "nobody came too late"
+
+
+def test_a_hang_in_announced_work_is_found_and_named(ended):
+    job, folder = ended["hangs"]
+    assert job.returncode == 1, job.stderr
+    assert job.stderr.count("hvd-ae:") == 1 and "rank 0 of 2 was at writing the pictures for" in job.stderr
+    assert "time.sleep" not in job.stderr and (folder / "stalled" / "rank-00000.txt").exists()

@@ -155,21 +155,44 @@ def test_a_model_without_room_leaves_the_one_before_and_is_written_when_there_is
     assert (tmp_path / "model.keras").read_bytes() != before
 
 
+# each rank in a working folder of its own; one job for all three runs, in which the root moves the run between them
+EACH_SEES_ITS_OWN = '''
+import os, shutil, sys
+from mpi4py import MPI
+from hvd_ae.cli import main
+
+command = "train --data synthetic:60x4 --model shallow --run-dir r --epochs".split()
+rank = MPI.COMM_WORLD.rank
+os.chdir(str(rank))
+assert main([*command, "1"]) == 0
+for seen_by, unseen_by in ("01", "10"):
+    if rank == 0:
+        shutil.copytree(f"../{seen_by}", f"../seen-by-{seen_by}")
+    MPI.COMM_WORLD.Barrier()
+    assert main([*command, "2", "--resume"]) == 2
+    MPI.COMM_WORLD.Barrier()
+    if rank == 0:
+        shutil.copytree(f"../{seen_by}", f"../after-{seen_by}")
+        shutil.move(f"../{seen_by}/r", f"../{unseen_by}/r")
+    MPI.COMM_WORLD.Barrier()
+'''
+
+
 def test_checkpoints_that_some_ranks_cannot_see(tmp_path):
-    """Each rank in a working folder of its own, as on nodes without a common file system."""
-    command = f"cd {tmp_path}/$PMI_RANK && exec {HVD_AE} train --data synthetic:60x4 --model shallow --run-dir r --epochs "
+    """As on nodes without a common file system."""
     for rank in "01":
         (tmp_path / rank).mkdir()
-    succeeded(mpirun(2, "sh", "-c", command + "1"))
-    for seen_by, unseen_by in ("01", "10"):
-        before = contents(tmp_path)
-        ended = mpirun(2, "sh", "-c", command + "2 --resume")
-        assert ended.returncode == 2, ended.stderr
-        assert ended.stderr.strip() == (
-            f"hvd-ae: no checkpoint in r/checkpoints can be used (on rank {unseen_by} of 2 r/checkpoints/step-00000001 cannot "
-            "be seen), and nothing there was touched: mend this, or begin anew with another --run-dir")
-        assert contents(tmp_path) == before
-        (tmp_path / seen_by / "r").rename(tmp_path / unseen_by / "r")
+    script = tmp_path / "each_sees_its_own.py"
+    script.write_text(EACH_SEES_ITS_OWN)
+    ended = mpirun(2, sys.executable, str(script), cwd=tmp_path)
+    succeeded(ended)
+    assert [line for line in ended.stderr.splitlines() if line.startswith("hvd-ae:")] == [
+        f"hvd-ae: no checkpoint in r/checkpoints can be used (on rank {unseen_by} of 2 r/checkpoints/step-00000001 cannot "
+        "be seen), and nothing there was touched: mend this, or begin anew with another --run-dir" for unseen_by in "10"]
+    assert not list((tmp_path / "1").iterdir()), "the run went from the first rank to the second, and back"
+    for seen_by in "01":
+        before, after = contents(tmp_path / f"seen-by-{seen_by}"), contents(tmp_path / f"after-{seen_by}")
+        assert before and after == before
 
 
 TAKES_OVER = '''

@@ -16,7 +16,7 @@ from hvd_ae.runs.console import Console, epoch_line
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json, default_name, make_default_folder
 from hvd_ae.runs.outcome import draw_pictures, summarize
-from hvd_ae.runs.plots import picture_shape, plot_latent
+from hvd_ae.runs.plots import first_two_components, picture_shape, plot_latent
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.cursor import Cursor
@@ -205,6 +205,19 @@ def test_samples_that_are_no_pictures_are_drawn_as_lines(tmp_path):
     source = load("synthetic:40x7", World())
     draw_pictures(lambda values, training: values, None, source, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["reconstructions.png"]
+
+
+@pytest.mark.parametrize("shape", [(30, 4), (30, 1), (2, 5), (20, 50), (1, 3)])
+def test_components_are_those_of_scikit_learn(shape):
+    from sklearn.decomposition import PCA
+
+    codes = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.arange(1, shape[1] + 1) + 3
+    points, share = first_two_components(codes)
+    kept = min(2, shape[0] - 1, shape[1])
+    theirs = PCA(kept).fit(codes.astype(np.float64)) if kept else None
+    expected = np.pad(theirs.transform(codes), ((0, 0), (0, 2 - kept))) if kept else np.zeros((len(codes), 2))
+    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-4)
+    np.testing.assert_allclose(share, np.pad(theirs.explained_variance_ratio_, (0, 2 - kept)) if kept else 0.0, atol=1e-6)
 
 
 def test_codes_without_labels_are_drawn_without_a_word(tmp_path):

@@ -48,6 +48,23 @@ class Keeper(keras.layers.Layer):
         return keras.ops.take(inputs, self.table, axis=1) * keras.ops.cast(self.mask, inputs.dtype)
 
 
+def everything(sample_shape):
+    """All that layers bring at once: constraints, penalties, state that has no mean, moving statistics and dropout."""
+    return keras.Sequential([
+        keras.Input(sample_shape),
+        keras.layers.Flatten(),
+        Keeper(),
+        keras.layers.Dense(16, kernel_constraint="non_neg", bias_constraint="non_neg"),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(),
+        keras.layers.Dropout(0.2),
+        keras.layers.Dense(10, kernel_constraint=keras.constraints.UnitNorm(axis=0)),
+        keras.layers.Dense(20, kernel_constraint=keras.constraints.MaxNorm(0.5, axis=1),
+                           kernel_regularizer=keras.regularizers.L2(1e-3)),
+        keras.layers.Reshape(sample_shape),
+    ])
+
+
 def with_state(sample_shape):
     return keras.Sequential([
         keras.Input(sample_shape),

@@ -110,7 +110,8 @@ def test_fewer_validation_samples_than_ranks(comm):
 @BOTH
 def test_batch_normalisation_and_dropout(comm):
     """Moving statistics are averaged over samples; dropout's seeds are each rank's own; an empty batch harms nothing."""
-    session, reports = train(comm, model=NORMALISED, batch_size=2, partition="contiguous")
+    # of three ranks the last has 35 samples, and none in the eighth step
+    session, reports = train(comm, model=NORMALISED, batch_size=5, partition="contiguous")
     assert_same_bytes(comm, session)
     assert np.isfinite(session.learner.buffers.numpy()).all()
     assert np.isfinite([report.val_mse for report in reports]).all()
@@ -125,12 +126,11 @@ def test_batch_normalisation_and_dropout(comm):
     pytest.param({"averaging": "sharded", "optimizer": "adam"}, marks=ON_TWO_OF_BOTH),
     {"averaging": "parameter", "sync_every": 4, "optimizer": "adam", "model": NORMALISED, "partition": "shuffled"},
     {"averaging": "parameter", "sync_every": 4, "optimizer_state": "average", "outer_optimizer": "nesterov"},
-    {"averaging": "post-local", "sync_every": 4, "outer_optimizer": "sgd", "outer_learning_rate": 0.3},
-    {"averaging": "post-local", "sync_every": 4, "model": STATEFUL},
+    {"averaging": "post-local", "sync_every": 4, "outer_optimizer": "sgd", "outer_learning_rate": 0.3, "model": STATEFUL},
     {"averaging": "one-shot", "model": STATEFUL}, {"averaging": "hierarchical", "ranks_per_node": 1, "sync_every": 4},
     pytest.param({"averaging": "overlapped", "sync_every": 2, "optimizer": "adam", "model": NORMALISED,
                   "partition": "contiguous"}, marks=ON_TWO_OF_BOTH),
-    {"averaging": "one-shot"}, {"averaging": "elastic", "sync_every": 4}, {"averaging": "gossip", "graph": "exponential"},
+    {"averaging": "elastic", "sync_every": 4}, {"averaging": "gossip", "graph": "exponential"},
     {"averaging": "sequential", "sync_every": 1}, {"averaging": "none", "optimizer": "nadam"},
     pytest.param({"averaging": "server"}, marks=[ON_TWO_OF_BOTH, pytest.mark.ranks(2, 3, 4)]),
 ], ids=lambda changes: " ".join(map(str, changes.values())))

@@ -12,7 +12,7 @@ from hvd_ae.errors import Refused
 from hvd_ae.models.learner import Learner
 from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.training.session import Session
-from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, reference, settings, train
+from tests.parallel.on_ranks.training import SETTINGS, alone, parameters, reference, settings, train, with_everything
 
 ADAM = {"optimizer": "adam", "learning_rate": 0.01}
 
@@ -376,9 +376,7 @@ def test_adaptive_stays_within_its_bounds_and_records_its_choices(comm):
     pytest.param(strategy, marks=pytest.mark.jobs("mpi-2", "horovod-2", "single-1") if strategy in THROUGH_EITHER else ())
     for strategy in STRATEGIES if strategy not in ("server", "adasum")])
 def test_every_strategy_learns_normalises_and_ends_in_sync(comm, strategy):
-    """On the hardest of models: batch normalisation, dropout, steps without samples, and a check every few steps."""
-    ours, reports = train(comm, averaging=strategy, model="tests.parallel.on_ranks.models:normalised", batch_size=2,
-                          partition="contiguous", optimizer="adam", learning_rate=0.01, check_every=3)
+    ours, reports = with_everything(comm, strategy)
     assert reports[-1].in_sync is (None if strategy == "none" else True)
     assert reports[-1].val_mse < reports[0].val_mse
     assert np.isfinite(ours.strategy.result[1].numpy()).all()
