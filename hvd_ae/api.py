@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hvd_ae.averaging.sync_check import checksum
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.collectives.start import start
+from hvd_ae.collectives.start import about_gpus, start
 from hvd_ae.data.source import Splits
 from hvd_ae.data.staging import staged
 from hvd_ae.errors import NotWritten, Stopped
@@ -188,3 +188,5 @@ def announce(session: Session) -> None:
         f"model: {s.model}, {session.learner.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
         f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
         f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})")
+    for line in about_gpus(s.collectives, world.size):
+        log.info(line)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
 from hvd_ae.collectives.async_sum import AsyncSum
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.consensus import refused_on_all
+from hvd_ae.runtime.devices import reruns_agree
 from hvd_ae.runtime.world import World
 
 if TYPE_CHECKING:  # these need MPI
@@ -40,6 +42,13 @@ class Traffic:
 def part_sizes(count: int, ranks: int) -> list[int]:
     """`count` elements dealt to `ranks` consecutive parts, the first ones one longer where it does not divide."""
     return [count // ranks + (rank < count % ranks) for rank in range(ranks)]
+
+
+def _now() -> tf.Tensor:
+    """Seconds, float64; through NumPy where reruns are to agree, since TensorFlow then refuses its own clock."""
+    if reruns_agree():
+        return tf.numpy_function(lambda: np.float64(time.time()), [], tf.float64, stateful=True)
+    return tf.timestamp()
 
 
 class Communicator(ABC):
@@ -203,14 +212,15 @@ class Communicator(ABC):
         assert vector.shape.rank == 1, f"collectives take flat vectors, not shape {vector.shape}"
         share = 1.0 if rounds is _ALL_OF_IT else rounds * (self.world.size - 1) / self.world.size
         share *= vector.dtype.size
-        # tf.timestamp has no input: a control dependency makes it wait for the data, then for the result
+        # a clock has no input: a control dependency makes it wait for the data, then for the result; of what a GPU computes
+        # it waits only until that has been handed to the GPU, so that there some computing counts as communication
         with tf.control_dependencies([vector]):
-            started = tf.timestamp()
+            started = _now()
             begun = self._begun.assign_add(1.0)  # more begun than counted as ended: this rank waits for others
         with tf.control_dependencies([started, begun]):
             result = collective(vector)
         with tf.control_dependencies([result]):
-            seconds = tf.timestamp() - started
+            seconds = _now() - started
         with tf.device("/cpu:0"):
             self._traffic.assign_add(
                 tf.stack([tf.constant(1.0, tf.float64), share * tf.cast(tf.size(vector, tf.int64), tf.float64), seconds])

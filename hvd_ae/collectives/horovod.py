@@ -11,6 +11,7 @@ from mpi4py import MPI
 
 from hvd_ae.collectives.mpi import MPICommunicator, group_of
 from hvd_ae.errors import Refused
+from hvd_ae.runtime.devices import visible_gpus
 from hvd_ae.runtime.nodes import find_world, numbers_of_all
 from hvd_ae.runtime.world import World
 
@@ -95,7 +96,8 @@ class HorovodCommunicator(MPICommunicator):
         return self._in_pieces(lambda piece: hvd.broadcast(piece, root_rank=root, **self._for("broadcast")), vector)
 
     def _adasum(self, vector: tf.Tensor) -> tf.Tensor:
-        return _chosen(_length(vector) > LARGEST, lambda: MPICommunicator._adasum(self, vector),
+        # on GPUs Horovod's own would take the mean of a node's ranks, and combine only nodes as the paper does
+        return _chosen(visible_gpus() > 0 or _length(vector) > LARGEST, lambda: MPICommunicator._adasum(self, vector),
                        lambda: hvd.allreduce(vector, op=hvd.Adasum, **self._for("adasum")))
 
     def _in_pieces(self, operation: Callable[[tf.Tensor], tf.Tensor], vector: tf.Tensor) -> tf.Tensor:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.consensus import run_on_all
-from hvd_ae.runtime.devices import configure_devices
+from hvd_ae.runtime.devices import configure_devices, uuid_of_own_gpu, visible_gpus
 from hvd_ae.runtime.failure import watch
+from hvd_ae.runtime.gpus import driver_gpus, nccl_shares_gpus, sharing
 from hvd_ae.runtime.log import let_root_speak
 from hvd_ae.runtime.mpi_info import choose_network
 from hvd_ae.runtime.world import Launch, World, check_launch, read_launch
@@ -40,6 +41,31 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     return comm
 
 
+def about_gpus(engine: str, ranks: int) -> list[str]:
+    """What a run on a machine with GPUs should know before its first step."""
+    gpus, of_driver = visible_gpus(), len(driver_gpus())
+    if gpus < of_driver:
+        return [f"the driver shows {of_driver} GPU{'s' * (of_driver > 1)} and TensorFlow uses {gpus or 'none'}: "
+                "`hvd-ae doctor` says what is missing"]
+    if gpus and ranks > 1 and not (engine == "horovod" and _sums_on_gpus()):
+        return [f"collectives={engine!r} moves each vector through the host's memory: ranks with a GPU each can do without by "
+                "NCCL (`hvd-ae install-horovod --gpu`, --collectives horovod)"]
+    return []
+
+
+def _sums_on_gpus() -> bool:
+    import horovod.tensorflow as hvd
+
+    return bool(hvd.nccl_built())
+
+
+def _refuse_shared_gpus(of_ranks: list[str]) -> None:
+    together = sharing(of_ranks)
+    if together and _sums_on_gpus() and not nccl_shares_gpus():
+        raise Refused(f"ranks {', '.join(map(str, together[:8]))} have one and the same GPU, and NCCL takes one rank a GPU: "
+                      "start as many ranks per node as it has GPUs, or use --collectives mpi")
+
+
 def _start_single(launch: Launch, threads: int | None) -> Communicator:
     from hvd_ae.collectives.single import SingleCommunicator
 
@@ -54,7 +80,7 @@ def _start_mpi(name: str, launch: Launch, threads: int | None) -> Communicator:
     from mpi4py import MPI
 
     from hvd_ae.collectives.mpi import MPICommunicator
-    from hvd_ae.runtime.nodes import BeforeEngine, affinities_on_node, find_world
+    from hvd_ae.runtime.nodes import BeforeEngine, affinities_on_node, find_world, texts_of_all
 
     world = find_world(MPI.COMM_WORLD)
     check_launch(launch, world, name)
@@ -64,6 +90,8 @@ def _start_mpi(name: str, launch: Launch, threads: int | None) -> Communicator:
     if name == "mpi":
         return MPICommunicator(world)
     run_on_all(everyone, lambda: _require("horovod", name), name_rank=True)
+    gpu_of_ranks = texts_of_all(MPI.COMM_WORLD, uuid_of_own_gpu(world.local_rank))
+    run_on_all(everyone, lambda: _refuse_shared_gpus(gpu_of_ranks))
     from hvd_ae.collectives.horovod import HorovodCommunicator
 
     return HorovodCommunicator(world)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import keras
+import tensorflow as tf
 
 from hvd_ae.errors import Refused
 from hvd_ae.models.autoencoders import WIDTHS, dense_autoencoder
@@ -19,7 +20,8 @@ def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str
 
     Args:
         precision: "bfloat16" has layers compute in it, where they do not choose for themselves, and keep float32 weights
-            (Keras's policy `mixed_bfloat16`).
+            (Keras's policy `mixed_bfloat16`). "tf32" has GPUs round the numbers that they multiply to 10 bits; on CPUs it
+            is float32. This holds for the process, and until the next model is built.
         name: a built-in model, or "package.module:function"; the function is called with `sample_shape` and returns a
             built `keras.Model` whose output has the shape of its input.
 
@@ -40,8 +42,9 @@ def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str
 @contextlib.contextmanager
 def _computing_in(precision: str) -> Iterator[None]:
     before = keras.config.dtype_policy()
-    if precision != "float32":
-        keras.config.set_dtype_policy(f"mixed_{precision}")
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         yield
     finally:

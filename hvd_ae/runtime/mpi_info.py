@@ -68,8 +68,14 @@ def horovod_facts() -> dict:
     """What Horovod was built with; the library files it has loaded come from `mapped_mpi` afterwards."""
     import horovod.tensorflow as hvd
 
-    built = {"MPI": hvd.mpi_built(), "NCCL": hvd.nccl_built(), "Gloo": hvd.gloo_built()}
+    nccl = int(hvd.nccl_built())  # 0, or 22803 for 2.28.3
+    built = {"MPI": hvd.mpi_built(), nccl_name(nccl): nccl, "Gloo": hvd.gloo_built()}
     return {"built_with": [name for name, is_built in built.items() if is_built], "files": mapped_mpi()}
+
+
+def nccl_name(code: int) -> str:
+    """NCCL 2.28.3 for 22803."""
+    return f"NCCL {code // 10000}.{code // 100 % 100}.{code % 100}"
 
 
 def mapped_mpi() -> list[str]:

@@ -14,7 +14,7 @@ Loss = Literal["mse", "bce"]
 Activation = Literal["sigmoid", "linear"]
 Scaling = Literal["none", "linear", "sqrt"]
 Collectives = Literal["horovod", "mpi", "single"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class ModelSettings:
     loss: Loss = setting("mse", "Squared error, or binary cross-entropy for data within 0 to 1; a mean over the features of a "
                          "sample.", same_on_resume=True)
     precision: Precision = setting("float32", "What layers compute in; parameters, losses, gradients and their sums are "
-                                   "float32 in any case.", same_on_resume=True)
+                                   "float32 in any case. tf32: what GPUs multiply is rounded to 10 bits first.",
+                                   same_on_resume=True)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,14 @@ from hvd_ae.runtime.world import Launch
 MPICH = {"size": 2, "rank": 0, "threads": "MULTIPLE", "library": "MPICH 5.0.2", "files": ["/a/libmpi.so.12"]}
 OPEN_MPI = {**MPICH, "library": "Open MPI v5.0.1", "size": 1}
 HOROVOD = {"built_with": ["MPI"], "files": ["/a/libmpi.so.12"]}
+WITH_NCCL = {**HOROVOD, "built_with": ["MPI", "NCCL 2.28.3"]}
 
 
 def rank(number, **changes):
     return {"rank": number, "local_rank": number, "node": 0, "host": "a", "cores": [0, 1, 2, 3], "gpus": 0,
+            "gpus_of_driver": changes.get("gpus", 0),
+            "gpu_name": "NVIDIA H100 with 80 GiB" if changes.get("gpus") else "",
+            "gpu_uuid": f"a{number}" if changes.get("gpus") else "", "gpu_libraries_missing": [],
             "versions": {"python": "3.11", "numpy": "2.4"}, **changes}
 
 
@@ -44,12 +48,20 @@ def test_launcher(launch, mpi, level, says):
     (ranks.check_horovod({"error": "no such symbol"}, MPICH, 0), "fault", "no such symbol"),
     (ranks.check_horovod({**HOROVOD, "files": ["/b/libmpi.so.40"]}, MPICH, 0), "fault", "another MPI"),
     (ranks.check_horovod(HOROVOD, MPICH, 2), "warning", "--gpu"),
+    (ranks.check_horovod(WITH_NCCL, MPICH, 2), "ok", "NCCL 2.28.3"),
     (ranks.check_hosts([rank(0), rank(1, host="b")]), "ok", "a: 1 rank, b: 1 rank"),
     (ranks.check_hosts([rank(0), rank(1), rank(2, host="b")]), "warning", "fewer cores"),
     (ranks.check_gpus([rank(0), rank(1)]), "ok", "CPUs"),
     (ranks.check_gpus([rank(0, gpus=2), rank(1, gpus=2)]), "ok", "2 seen"),
     (ranks.check_gpus([rank(0, gpus=2), rank(1, gpus=2), rank(2, gpus=2)]), "fault", "rank 2"),
     (ranks.check_gpus([rank(0, gpus=2), rank(1)]), "warning", "different"),
+    (ranks.check_gpus([rank(0, gpus=1)]), "ok", "1 seen by each rank, taken by local rank; NVIDIA H100 with 80 GiB"),
+    (ranks.check_gpus([rank(0, gpus_of_driver=1, gpu_name="NVIDIA H100", gpu_libraries_missing=["libcudnn.so.9"])]), "warning",
+     "TensorFlow uses none: it does not find libcudnn.so.9"),
+    (ranks.check_gpus([rank(0, gpus_of_driver=1)]), "warning", "hvd_ae[gpu]"),
+    (ranks.check_gpus([rank(0, gpus=1, gpu_uuid="x"), rank(1, gpus=1, gpu_uuid="x")]), "ok", "ranks 0, 1 share one NVIDIA"),
+    (ranks.check_gpus([rank(0, gpus=1, gpu_uuid="x", horovod=WITH_NCCL), rank(1, gpus=1, gpu_uuid="x", horovod=WITH_NCCL)]),
+     "warning", "--collectives mpi"),
 ])
 def test_one_finding(found, level, says):
     assert found.level == level and says in found.line()

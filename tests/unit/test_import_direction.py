@@ -68,9 +68,11 @@ def test_horovod_and_mpi4py_come_in_by_one_door():
 
 
 def test_the_environment_is_read_in_few_places_only():
-    """Below start() the rank is a value; these read where files lie, or hand the launcher's words to `read_launch`."""
-    allowed = {"cli.py", "runtime/failure.py", "runtime/mpi_info.py", "runtime/tensorflow_setup.py", "collectives/horovod.py",
-               "collectives/start.py", "data/download.py", "runs/lock.py", "commands/doctor/doctor.py",
+    """Below start() the rank is a value; these read where files lie, or what libraries are told by
+    it, or hand the launcher's words to `read_launch`."""
+    allowed = {"cli.py", "runtime/failure.py", "runtime/mpi_info.py", "runtime/tensorflow_setup.py", "runtime/devices.py",
+               "runtime/gpus.py", "collectives/horovod.py", "collectives/start.py", "data/download.py", "runs/lock.py",
+               "commands/doctor/doctor.py",
                "commands/plan/plan.py"}
     found = set()
     for room, path, tree in modules():

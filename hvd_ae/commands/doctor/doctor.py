@@ -54,8 +54,9 @@ def _go_through(tell: Channel, launch: Launch, run_dir: str, engine: str | None)
         has_horovod = mpi and all(fact["horovod"] for fact in of_ranks) and level["Horovod"] != "fault"
         # as training would choose: one process by itself communicates with nobody
         default = "single" if len(of_ranks) == 1 else "horovod" if has_horovod else "mpi" if mpi else "single"
-        name = default if engine in (None, "horovod") else engine
-        _together(tell, name, level["cores"] != "ok", run_dir)
+        wanted = "horovod" if engine == "horovod" and has_horovod else default  # also on one rank, to try NCCL
+        name = wanted if engine in (None, "horovod") else engine
+        _together(tell, name, level["cores"] != "ok", all(fact["gpus"] for fact in of_ranks), run_dir)
 
 
 def _start_mpi(tell: Channel, launch: Launch) -> dict | None:
@@ -134,7 +135,7 @@ def _tried(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
         return [fault(check, _sentence(error), _UNFORESEEN)]
 
 
-def _together(tell: Channel, name: str, ranks_share_cores: bool, run_dir: str) -> None:
+def _together(tell: Channel, name: str, ranks_share_cores: bool, with_gpus: bool, run_dir: str) -> None:
     """What is measured, through the engine of this name."""
     from hvd_ae.collectives.start import start
     from hvd_ae.commands.doctor import measured
@@ -145,7 +146,10 @@ def _together(tell: Channel, name: str, ranks_share_cores: bool, run_dir: str) -
     except Refused as refusal:
         tell.found(fault("start", *str(refusal).partition(": ")[::2]))
         return
-    if engine.world.size > 1:
+    if with_gpus:
+        tell.doing("GPU", "a product of matrices on the GPU", "nvidia-smi shows what the driver sees, and who else is on it")
+        tell.found(measured.check_gpu(engine))
+    if engine.world.size > 1 or (with_gpus and name == "horovod"):
         tell.doing("all-reduce", f"a sum through {name}", "try --collectives mpi, and look whether nodes reach each other")
         tell.found(*measured.check_all_reduce(engine, ranks_share_cores))
     tell.doing("run folder", f"writing into {run_dir}", "the file system does not answer: name another with --run-dir")

@@ -8,14 +8,49 @@ import time
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.commands.doctor.findings import Finding, fault, ok, warning
+from hvd_ae.commands.doctor.findings import Finding, fault, of_the_worst_rank, ok, warning
 from hvd_ae.runtime.consensus import broadcast_text
+from hvd_ae.runtime.devices import visible_gpus
+from hvd_ae.runtime.mpi_info import texts_of_ranks
 
+_PRODUCT = 512  # rows and columns of the matrices that a GPU is tried with
 _SIZES = {"4 KB": 1024, "4.6 MB (model `deep`)": 1_153_712}  # float32 numbers
 _ROUNDS = 15
+_SLOW, _SLOW_ON_GPUS = 2e-3, 10e-3  # seconds, beside the time of the bytes; to a GPU and back takes 3 ms
 _APPEARS_WITHIN = 3.0  # seconds; NFS keeps what it knows of a folder for three and more
+
+
+def check_gpu(comm: Communicator) -> Finding:
+    """Whether each rank's GPU does what training needs: products of matrices, and code that XLA compiles there and then."""
+    started = time.perf_counter()
+    try:
+        problem = _wrong_on_gpu()
+    except Exception as error:  # TensorFlow's are of many kinds, and each says what it lacks
+        problem = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    took = comm.maximum_int(round(1e3 * (time.perf_counter() - started)))
+    # not through the engine: it may itself need the GPU that has failed
+    of_ranks = texts_of_ranks(problem) if comm.world.size > 1 else [problem]
+    remedy = ("CUDA's libraries, ptxas and libdevice come with `pip install 'hvd_ae[gpu]'`; nvidia-smi shows who else is on "
+              "the GPU")
+    return of_the_worst_rank([fault("GPU", problem, remedy) if problem else
+                              ok("GPU", f"multiplies right, and XLA compiles for it; {took / 1e3:.1f} s, the first time")
+                              for problem in of_ranks])
+
+
+def _wrong_on_gpu() -> str:
+    """What came out wrong, or an empty string."""
+    own = np.random.default_rng(0).random((_PRODUCT, _PRODUCT), np.float32)
+    expected = own.astype(np.float64) @ own
+    with tf.device("/GPU:0"):
+        matrix = tf.constant(own)
+        compiled = tf.function(lambda x: tf.sqrt(x) + 2.0 * tf.exp(-x), jit_compile=True)
+        product, fused = tf.matmul(matrix, matrix).numpy(), compiled(matrix).numpy()
+    if np.max(np.abs(product / expected - 1)) > _PRODUCT * np.finfo(np.float32).eps:
+        return f"a product of matrices is wrong by {np.max(np.abs(product / expected - 1)):.1e} of it"
+    return "" if np.allclose(fused, np.sqrt(own) + 2.0 * np.exp(-own), rtol=1e-5) else "what XLA compiled gives wrong numbers"
 
 
 def check_all_reduce(comm: Communicator, ranks_share_cores: bool) -> list[Finding]:
@@ -37,7 +72,7 @@ def check_all_reduce(comm: Communicator, ranks_share_cores: bool) -> list[Findin
         seen = f"{name} in {slowest * 1e3:.2f} ms, {speed}, through {comm.name}"
         if wrong:
             findings.append(fault(check, f"{name} came out wrong", "do not train here; try --collectives mpi"))
-        elif world.nodes == 1 and slowest > 2e-3 + 20 * _copy_seconds(own):
+        elif world.nodes == 1 and slowest > (_SLOW_ON_GPUS if visible_gpus() else _SLOW) + 20 * _copy_seconds(own):
             cause = "more ranks than cores" if ranks_share_cores else "the machine is busy, or MPI does not use shared memory"
             findings.append(warning(check, seen, f"slow for one node; {cause}"))
         elif world.nodes > 1 and count > 1e6 and rate < 0.05:

@@ -6,17 +6,20 @@ import socket
 from collections import Counter
 
 from hvd_ae.commands.doctor.findings import Finding, fault, ok, warning
-from hvd_ae.runtime.devices import fair_share
+from hvd_ae.runtime.devices import fair_share, uuid_of_own_gpu, visible_gpus
+from hvd_ae.runtime.gpus import driver_gpus, missing_libraries, nccl_shares_gpus, sharing
 from hvd_ae.runtime.versions import versions
 from hvd_ae.runtime.world import Launch, World
 
 
 def facts(world: World) -> dict:
     """Plain values, so that they can be gathered as JSON."""
-    import tensorflow as tf
-
+    known, usable = driver_gpus(), visible_gpus()
     return {"rank": world.rank, "local_rank": world.local_rank, "node": world.node, "host": socket.gethostname(),
-            "cores": sorted(os.sched_getaffinity(0)), "gpus": len(tf.config.list_physical_devices("GPU")),
+            "cores": sorted(os.sched_getaffinity(0)), "gpus": usable, "gpus_of_driver": len(known),
+            "gpu_name": f"{known[0].name} with {known[0].memory / 2**30:.0f} GiB" if known else "",
+            "gpu_uuid": uuid_of_own_gpu(world.local_rank) if world.local_rank < usable or usable == 1 else "",
+            "gpu_libraries_missing": missing_libraries() if usable < len(known) and world.local_rank == 0 else [],
             "versions": {"python": platform.python_version(), **versions()}}
 
 
@@ -54,7 +57,7 @@ def check_horovod(horovod: dict | None, mpi: dict, gpus: int) -> Finding:
     if horovod["files"] != mpi["files"]:
         return fault("Horovod", f"{seen}, linked to {', '.join(horovod['files'])}", "mpi4py has another MPI; run "
                      "`hvd-ae install-horovod`")
-    if gpus and "NCCL" not in horovod["built_with"]:
+    if gpus and not any(name.startswith("NCCL") for name in horovod["built_with"]):
         return warning("Horovod", f"{seen}, and there are GPUs", "run `hvd-ae install-horovod --gpu`, or vectors go through "
                        "the host")
     return ok("Horovod", f"{seen}, on the same MPI as mpi4py")
@@ -97,8 +100,29 @@ def check_gpus(of_ranks: list[dict]) -> Finding:
     seen = Counter(fact["gpus"] for fact in of_ranks)
     if len(seen) > 1:
         return warning("GPUs", f"ranks see different numbers: {sorted(seen)}", "every rank should see the GPUs of its node")
-    number = of_ranks[0]["gpus"]
-    return ok("GPUs", "none, ranks train on CPUs" if not number else f"{number} seen by each rank, taken by local rank")
+    number, name = of_ranks[0]["gpus"], of_ranks[0]["gpu_name"]
+    unused = next((fact for fact in of_ranks if fact["gpus"] < fact["gpus_of_driver"]), None)
+    if unused:
+        lacking = sorted({library for fact in of_ranks for library in fact["gpu_libraries_missing"]})
+        return warning("GPUs", f"the driver shows rank {unused['rank']} {unused['gpus_of_driver']} ({unused['gpu_name']}), "
+                       f"TensorFlow uses {unused['gpus'] or 'none'}",
+                       f"it does not find {', '.join(lacking) or 'all of its CUDA libraries'}; `pip install 'hvd_ae[gpu]'` "
+                       "brings them")
+    if not number:
+        return ok("GPUs", "none, ranks train on CPUs")
+    together = sharing([fact["gpu_uuid"] for fact in of_ranks])
+    if together:
+        return _shared(together, name, of_ranks)
+    return ok("GPUs", f"{number} seen by each rank, taken by local rank{f'; {name}' if name else ''}")
+
+
+def _shared(together: list[int], name: str, of_ranks: list[dict]) -> Finding:
+    """Ranks that have one GPU between them: which MPI allows, and NCCL does not."""
+    seen = f"ranks {', '.join(map(str, together[:8]))} share one {name}"
+    built_with = [part for fact in of_ranks for part in (fact.get("horovod") or {}).get("built_with", ())]
+    if not nccl_shares_gpus() and any(part.startswith("NCCL") for part in built_with):
+        return warning("GPUs", seen, "NCCL takes one rank a GPU; start fewer ranks, or use --collectives mpi")
+    return ok("GPUs", f"{seen}, and its memory")
 
 
 def check_versions(of_ranks: list[dict]) -> list[Finding]:
