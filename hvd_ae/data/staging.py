@@ -62,8 +62,9 @@ def _pairs(data: Sequence[str | None], own: Path) -> list[tuple[Path, Path]]:
     pairs = []
     for number, text in enumerate(data):
         for path in files_of(text) if text else ():
-            found = [each for each in sorted(path.rglob("*")) if each.is_file()] if path.is_dir() else [path]
-            pairs += [(each, own / str(number) / Path(os.path.abspath(each)).relative_to(_base(text))) for each in found if each.exists()]
+            found = sorted(path.rglob("*")) if path.is_dir() else [path]
+            pairs += [(each, own / str(number) / Path(os.path.abspath(each)).relative_to(_base(text)))
+                      for each in found if each.is_file()]
     if not pairs:
         raise Refused(f"stage={str(own.parent)!r}: there is no file to copy for data={data[0]!r}: a data set that is computed "
                       "needs no --stage; for a path, check it")

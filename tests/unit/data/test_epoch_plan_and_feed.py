@@ -44,9 +44,9 @@ def test_every_sample_once_in_the_same_number_of_steps_on_every_rank(partition, 
 
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_law_6_holds_for_any_sizes(partition):
-    """Two hundred worlds drawn by chance: few ranks and many, batches smaller and larger than a part."""
+    """A hundred worlds drawn by chance: few ranks and many, batches smaller and larger than a part."""
     random = np.random.default_rng(6)
-    for _ in range(200):
+    for _ in range(100):
         samples = int(random.integers(1, 80))
         ranks, batch_size = int(random.integers(1, min(samples, 20) + 1)), int(random.integers(1, 12))
         plans = plans_of_all_ranks(partition, samples, ranks, batch_size, seed=int(random.integers(2**40)), epoch=2)
@@ -62,9 +62,9 @@ def test_law_6_holds_for_any_sizes(partition):
 
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_law_4_what_other_numbers_of_ranks_have_left_is_dealt_once(partition):
-    """Two hundred epochs drawn by chance, each begun by some ranks, gone on by others, and ended by others again."""
+    """Sixty epochs drawn by chance, each begun by some ranks, gone on by others, and ended by others again."""
     random = np.random.default_rng(5)
-    for _ in range(200):
+    for _ in range(60):
         samples, taken, used, global_rows = int(random.integers(20, 120)), [], [], 0
         while True:
             ranks, batch_size = int(random.integers(1, 7)), int(random.integers(1, 6))
