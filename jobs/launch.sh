@@ -16,7 +16,7 @@ launch() {
     make_launcher "$ranks"
     export OMP_NUM_THREADS=$threads
     [ -z "$stopped" ] || return 75
-    "${launcher[@]}" "${@:2}" ${staged_file:+--data "$staged_file"} &
+    "${launcher[@]}" "${@:2}" "${stage[@]}" &
     launcher_pid=$!
     while :; do # a signal ends `wait` early
         signalled=""
@@ -52,25 +52,26 @@ make_launcher() {
     esac
 }
 
-# Copies HVD_AE_DATA_SOURCE to every node's own disk, and removes it at the end. Sets `staged_file`, or HVD_AE_DATA.
+# Copies HVD_AE_DATA_SOURCE to every node's own disk, and removes it at the end: a folder of named data sets here, which
+# sets HVD_AE_DATA; anything else by the ranks themselves, which sets `stage`.
 stage_data() {
-    staged_file=""
+    stage=()
     [ -n "$HVD_AE_DATA_SOURCE" ] || return 0
     local folder=$HVD_AE_SCRATCH/hvd_ae-$SLURM_JOB_ID source=$HVD_AE_DATA_SOURCE
-    # Its name is its last part, which a slash or a dot at the end would hide.
-    if [ -d "$source" ]; then source=$(CDPATH='' cd -- "$source" && pwd); fi
     trap 'once_per_node rm -rf "$HVD_AE_SCRATCH/hvd_ae-$SLURM_JOB_ID" || true' EXIT
+    if [ ! -d "$source" ]; then
+        stage=(--data "$source" --stage "$folder")
+        return 0
+    fi
+    # Its name is its last part, which a slash or a dot at the end would hide.
+    source=$(CDPATH='' cd -- "$source" && pwd)
     # With what links lead to, since the data are to be read from the node's own disk.
     # shellcheck disable=SC2016  # expanded on the nodes
     once_per_node bash -c 'mkdir -p "$2" && cp -rL "$1" "$2"' bash "$source" "$folder" || {
         echo "HVD_AE_DATA_SOURCE=$HVD_AE_DATA_SOURCE cannot be copied to $folder on every node" >&2
         return 1
     }
-    if [ -d "$source" ]; then
-        export HVD_AE_DATA=$folder/${source##*/}
-    else
-        staged_file=$folder/${source##*/}
-    fi
+    export HVD_AE_DATA=$folder/${source##*/}
 }
 
 once_per_node() { srun --mpi=none --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 "$@"; }

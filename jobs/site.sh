@@ -23,7 +23,7 @@ mpirun_options=(-bind-to "core:$threads")
 
 # 3. Files. Run folders are written by one rank and read by people: a shared file system.
 HVD_AE_RUNS=${HVD_AE_RUNS:-runs}
-# A node's own disk; the data named here, a file or a folder of named data sets, are copied there once per node.
+# A node's own disk; the data named here, as --data takes them or a folder of named data sets, are copied there once per node.
 HVD_AE_SCRATCH=${HVD_AE_SCRATCH:-${SLURM_TMPDIR:-/tmp}}
 HVD_AE_DATA_SOURCE=${HVD_AE_DATA_SOURCE:-}
 

@@ -1,9 +1,9 @@
 """Copies of data on each node's own disk, made by the ranks of the node together, and removed at the end."""
 
 import glob
-import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.open import files_of, path_and_member
 from hvd_ae.errors import Refused
-from hvd_ae.runtime.consensus import run_on_all
+from hvd_ae.runtime.consensus import broadcast_text, run_on_all
 from hvd_ae.runtime.log import log
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.units import bytes_as_text
@@ -24,7 +24,7 @@ def staged(data: Sequence[str | None], folder: str | None, comm: Communicator) -
     """What `data` name, as it is to be read while the context lasts: from copies in `folder`, where one is given.
 
     Every rank enters it; None among `data` stays None. The copies of a job have a folder of their own, which the first rank
-    of each node removes at the end.
+    of each node removes at the end; after a rank was killed they stay, and are whoever's who made `folder` for the job.
 
     Raises:
         Refused: on every rank, where a file cannot be copied, or a node's disk has too little room.
@@ -32,7 +32,8 @@ def staged(data: Sequence[str | None], folder: str | None, comm: Communicator) -
     if folder is None:
         yield list(data)
         return
-    world, own = comm.world, _folder_of_job(folder, data)
+    world = comm.world
+    own = Path(folder) / f"hvd_ae-{broadcast_text(comm, uuid.uuid4().hex[:16])}"  # other jobs may stage here too
     files = run_on_all(comm, lambda: _pairs(data, own), name_rank=True)
     try:
         run_on_all(comm, lambda: world.local_rank == 0 and _make_room(files, own), name_rank=True)
@@ -45,12 +46,6 @@ def staged(data: Sequence[str | None], folder: str | None, comm: Communicator) -
     finally:
         if world.local_rank == 0:
             shutil.rmtree(own, ignore_errors=True)
-
-
-def _folder_of_job(folder: str, data: Sequence[str | None]) -> Path:
-    """The same on all ranks, and for a job that starts again, whose copies then take the place of those it has left."""
-    key = f"{os.getuid()} {os.environ.get('SLURM_JOB_ID', '')} {[text and os.path.abspath(text) for text in data]}"
-    return Path(folder) / f"hvd_ae-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _pairs(data: Sequence[str | None], own: Path) -> list[tuple[Path, Path]]:
@@ -99,7 +94,6 @@ def _make_room(files: list[tuple[Path, Path]], own: Path) -> None:
         Refused: the disk has too little room, or cannot be written.
     """
     try:
-        shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True, mode=0o700)
         needed, free = _bytes(files), shutil.disk_usage(own).free
         if needed > free:

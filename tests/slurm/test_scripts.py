@@ -95,9 +95,12 @@ def test_a_named_data_set_is_copied_to_every_node_and_removed_at_the_end(slurm, 
 
 
 def test_data_that_cannot_be_copied_end_the_job_before_any_rank_starts(slurm, stand_in, tmp_path):
-    job = slurm.submit(tmp_path, "preemptible.sbatch", HVD_AE_DATA_SOURCE="/nowhere/data.npy", **stand_in).ended()
+    source = tmp_path / "data"
+    source.mkdir()
+    (source / "part.npy").symlink_to("/nowhere")
+    job = slurm.submit(tmp_path, "preemptible.sbatch", HVD_AE_DATA_SOURCE=str(source), **stand_in).ended()
     assert (job.state, job.exit_status, job.notes()) == ("FAILED", 1, [])
-    assert "HVD_AE_DATA_SOURCE=/nowhere/data.npy cannot be copied" in job.output
+    assert f"HVD_AE_DATA_SOURCE={source} cannot be copied" in job.output
 
 
 def test_a_point_with_more_ranks_than_the_job_has_is_refused(slurm, stand_in, tmp_path):

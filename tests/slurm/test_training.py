@@ -20,7 +20,8 @@ def test_train_with_srun_from_a_copy_of_the_data_on_each_node(slurm, tmp_path):
     job = slurm.submit(tmp_path, "train.sbatch", *TRAINING, HVD_AE_DATA_SOURCE=str(source)).succeeded()
     assert "2 ranks on 2 nodes" in job.output
     check_trained(job.summary(f"hvd-ae-{job.number}"), ranks=2)
-    assert job.summary()["data"] == f"{slurm.folder}/local/hvd_ae-{job.number}/digits.npy"
+    assert job.summary()["data"] == str(source)  # where to find them when the copies are gone
+    assert f"data: {slurm.folder}/local/hvd_ae-{job.number}/" in job.output
     assert not list((slurm.folder / "tmp").rglob("*.npy"))
 
 
