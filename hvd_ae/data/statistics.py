@@ -67,7 +67,7 @@ class Statistics:
     def load(cls, path: Path) -> "Statistics | None":
         """What `save` wrote; None where it is not there, or damaged: it can be measured again."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
                 return cls(str(file["about"]), {name: file[name] for name in file.files if name != "about"})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
