@@ -72,8 +72,8 @@ def _count(prefixes: np.ndarray, found: int, counters: np.ndarray, values: np.nd
 
 
 def ordered(values: np.ndarray) -> np.ndarray:
-    """float32 as uint32 in the same order, -0 being 0; NaN is the largest of all."""
-    bits = (values + np.float32(0.0)).view(np.uint32)
+    """float32 as uint32 in the same order, -0 just below 0, which makes no difference; NaN is the largest of all."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
     return np.where(np.isnan(values), _ALL, bits ^ np.where(bits & _SIGN, _ALL, _SIGN))
 
 
