@@ -12,13 +12,15 @@ from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import about_gpus, start
 from hvd_ae.data.source import Splits
 from hvd_ae.data.staging import staged
+from hvd_ae.data.statistics import Statistics
 from hvd_ae.errors import NotWritten, Stopped
 from hvd_ae.models.schedules import scaled_rate
 from hvd_ae.runs.checkpoints import Checkpoints
 from hvd_ae.runs.console import Console
+from hvd_ae.runs.files import replacing
 from hvd_ae.runs.folder import RunFolder, as_json, make_default_folder
 from hvd_ae.runs.metrics_file import MetricsFile
-from hvd_ae.runs.outcome import draw_loss, draw_pictures, save_models, summarize
+from hvd_ae.runs.outcome import draw_loss, draw_pictures, in_raw_units_of, save_models, summarize
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all
 from hvd_ae.runtime.log import log
 from hvd_ae.runtime.signals import catch_signals, clear_signals, stop_requested
@@ -65,8 +67,9 @@ def train(settings: TrainSettings, comm: Communicator | None = None, source: Spl
             settings = dataclasses.replace(settings, collectives=comm.name, run_dir=str(folder.path))
             checkpoints = Checkpoints(folder)
             everything = [MetricsFile(folder, checkpoints), Console(), *callbacks, checkpoints]
+            known = Statistics.load(folder.statistics) if comm.world.is_root else None  # of a run that goes on
             with (comm.watched(settings.stall_timeout, folder.stalled), _loaded(settings, comm, source) as loaded,
-                  Session(settings, comm, loaded, task, everything) as session):
+                  Session(settings, comm, loaded, task, everything, statistics=known) as session):
                 return Result(comm.world, folder.path, _train(session, folder))
 
 
@@ -101,7 +104,7 @@ def _train(session: Session, folder: RunFolder) -> dict:
     """From the newest checkpoint, where the run goes on, to the summary."""
     world, settings = session.comm.world, session.settings
     resumed = restore_newest(session, folder.checkpoints) if settings.resume else Resumed(Cursor(), world.size)
-    run_on_all(session.comm, lambda: world.is_root and _begin(settings, resumed, folder), NotWritten)
+    run_on_all(session.comm, lambda: world.is_root and _begin(session, resumed, folder), NotWritten)
     if world.is_root:
         if settings.resume:
             log.info(_where(resumed, world))
@@ -117,11 +120,14 @@ def _train(session: Session, folder: RunFolder) -> dict:
     return summary
 
 
-def _begin(settings: TrainSettings, resumed: Resumed, folder: RunFolder) -> None:
+def _begin(session: Session, resumed: Resumed, folder: RunFolder) -> None:
     """The first that is written, when all ranks have agreed to settings, data, model and checkpoint."""
-    missing = folder.begin(settings, resumed.cursor.step, resumed.records, resumed.cursor.epoch)
+    missing = folder.begin(session.settings, resumed.cursor.step, resumed.records, resumed.cursor.epoch)
     if missing:
         log.warning(missing)
+    if session.statistics is not None:
+        with replacing(folder.statistics) as partial:
+            session.statistics.save(partial)
     for sentence, path in zip(resumed.bad, resumed.unusable):
         aside = set_aside(path)
         log.warning(f"passed over a bad checkpoint: {sentence}" + (f"; it is kept as {aside}" if aside else ""))
@@ -161,10 +167,11 @@ def _write_outcome(session: Session, folder: RunFolder) -> dict:
     parameters, buffers = session.strategy.result
     learner.release_training_state()  # writing a model takes memory
     model = learner.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
-    encoder = save_models(model, folder.path)
+    model, encoder = in_raw_units_of(session.task, session.source.train.fields, model)
+    save_models(model, encoder, folder.path)
     draw_loss(records, settings.loss, folder.path)
     if session.task.reconstructs:
-        draw_pictures(model, encoder, session.source, folder.path)
+        draw_pictures(model, encoder, session.raw_source, folder.path)
     summary = summarize(settings, session.comm.world, learner.flat.layout.size, records, checksum(parameters), session.cursor,
                         session.input.data_bytes)
     folder.write_summary(summary)
@@ -180,11 +187,12 @@ def announce(session: Session) -> None:
     rate = scaled_rate(s.learning_rate, s.lr_scaling, trainers)
     nodes = f" on {world.nodes} nodes" if world.nodes > 1 else ""
     every = f" every {s.sync_every} steps" if s.sync_every else ""
+    normalized = "" if s.normalize == "none" else f", normalized by {s.normalize} (losses too, and val_mse in raw units)"
     warm_up = f" after {s.warmup_epochs:g} epochs of warm-up" if s.warmup_epochs else ""
     log.info(
         f"{world.size} rank{'s' * (world.size > 1)}{nodes}, collectives: {s.collectives}\n"
         f"data: {train.name}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
-        f"shape {shapes}, partition {s.partition}\n"
+        f"shape {shapes}, partition {s.partition}{normalized}\n"
         f"model: {s.model}, {session.learner.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
         f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
         f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})")

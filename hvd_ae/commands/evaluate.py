@@ -5,25 +5,36 @@ import json
 import numpy as np
 
 from hvd_ae.data.epoch_plan import plan_evaluation
-from hvd_ae.runs.opened import open_run, outputs_of, samples_for
+from hvd_ae.models.raw_units import in_both_units
+from hvd_ae.runs.opened import open_run, samples_for
 from hvd_ae.settings.commands import EvaluateSettings
-from hvd_ae.tasks.losses import LOSSES
+from hvd_ae.tasks.losses import is_any_present, losses_for
+from hvd_ae.training.normalizing import rule_of
 
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Mean losses of a run's model over all samples, printed by the root as JSON (every rank calls it).
+
+    `val_loss` is of what the model was trained to give, `val_mse` of raw units.
 
     Raises:
         Refused: on every rank, when there is no such run, or the data do not fit its model.
     """
     of_run, model, comm = open_run(settings.run)
     source = samples_for(model, settings.data, of_run, comm)
-    share = plan_evaluation(source.count, comm.world)
-    sums = np.zeros(2)
-    for inputs, outputs in outputs_of(model, source, share, settings.batch_size):
-        loss, mse = (float(np.sum(LOSSES[name](inputs, outputs))) for name in (of_run.loss, "mse"))
-        penalty = sum(float(each) for each in model.losses)  # of its layers, in the call before
-        sums += [loss + penalty * len(inputs), mse]
-    loss, mse = (comm.sum(sums).numpy() / source.count).tolist()
+    share, losses = plan_evaluation(source.count, comm.world), losses_for(of_run.missing)
+    is_wrapped = not rule_of(of_run).is_none
+    judged = in_both_units(model) if is_wrapped else model
+    sums = np.zeros(3)
+    for first in range(0, len(share), settings.batch_size):
+        given = source.seen(share[first : first + settings.batch_size])
+        outputs = judged(given, training=False)
+        targets, trained, raw = outputs if is_wrapped else (given, outputs, outputs)
+        counted = float(np.sum(is_any_present(targets))) if of_run.missing != "refuse" else len(given)
+        penalty = sum(float(each) for each in judged.losses)  # of its layers, in the call before
+        sums += [float(np.sum(losses[of_run.loss](targets, trained))) + penalty * counted,
+                 float(np.sum(losses["mse"](given, raw))), counted]
+    loss, mse, count = comm.sum(sums).numpy().tolist()
     if comm.world.is_root:
-        print(json.dumps({"val_loss": loss, "val_mse": mse, "samples": source.count, "ranks": comm.world.size}), flush=True)
+        means = {"val_loss": loss / count, "val_mse": mse / count} if count else {"val_loss": None, "val_mse": None}
+        print(json.dumps({**means, "samples": source.count, "ranks": comm.world.size}), flush=True)

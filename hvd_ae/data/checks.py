@@ -12,6 +12,7 @@ from hvd_ae.runtime.world import World
 
 _BYTES_LOOKED_AT = 64 << 20  # of a rank's own samples, before the first step
 _BYTES_AT_A_TIME = 16 << 20
+_ROUNDING = 1e-6  # of a normalized value that should be 0 or 1
 
 
 @dataclass(frozen=True)
@@ -21,25 +22,47 @@ class Range:
     lowest: float = -math.inf
     highest: float = math.inf
     otherwise: str = ""  # the end of the sentence: the rule and the way out
+    missing: bool = False  # whether NaN is a value that is missing
+    logarithm: bool = False  # whether log(1 + x) is taken of it
+    of_training: bool = False  # whether validation samples may lie outside
 
 
 def check_values(values: np.ndarray, indices: np.ndarray, source: Source, field: str, allowed: Range) -> None:
     """Refuse values of a field as they were read: (len(indices), *shape), of the samples with these numbers.
 
     Raises:
-        Refused: a value is not finite in float32, or lies outside the range.
+        Refused: a value is not finite in float32, or what the model would see of it lies outside the range.
     """
     declared = source.fields[field]
     if not values.size or values.dtype.kind != "f" and allowed.lowest <= 0.0 and allowed.highest >= _largest(declared):
         return
+    may_be_missing, is_logarithm = allowed.missing, allowed.logarithm
+    if declared.normalization is not None:
+        may_be_missing |= declared.normalization.fill is not None
+        is_logarithm |= declared.normalization.logarithm
     low, high = float(values.min()), float(values.max())  # NaN, if there is any, comes through
     if not (math.isfinite(low) and math.isfinite(high)):
-        position, value = _first_odd(values)
-        raise Refused(f"data={source.name!r} holds {value} in sample {source.number(int(indices[position]))}: every value "
-                      "must be finite in float32; mend or drop such samples")
-    low, high = low * declared.scale, high * declared.scale
-    if low < allowed.lowest or high > allowed.highest:
-        raise Refused(f"data={source.name!r} holds values from {low:.6g} to {high:.6g}, {allowed.otherwise}")
+        odd = np.isinf(values) if may_be_missing and values.dtype.kind == "f" else ~np.isfinite(values)
+        if odd.any():
+            value, where = _first(values, odd, indices, source)
+            way_out = "mend or drop such samples" + (", or use --missing mean" if math.isnan(value) else "")
+            raise Refused(f"data={source.name!r} holds {value} in {where}: every value must be finite in float32; {way_out}")
+        low = float(np.fmin.reduce(values, axis=None))
+    if is_logarithm and low * declared.scale <= -1.0:
+        value, where = _first(values, values * declared.scale <= -1.0, indices, source)
+        raise Refused(f"data={source.name!r} holds {value} in {where}: a logarithm of 1 + x needs values above -1; mend or "
+                      "drop such samples, or use another --normalize")
+    if allowed.lowest > -math.inf or allowed.highest < math.inf:
+        seen = declared.as_seen(values)
+        check_bounds_of(float(seen.min()), float(seen.max()), source, declared, allowed)
+
+
+def check_bounds_of(low: float, high: float, source: Source, field: Field, allowed: Range) -> None:
+    """Refuse a field whose values, as a model sees them, lie within these bounds."""
+    slack = 0.0 if field.normalization is None else _ROUNDING
+    if low < allowed.lowest - slack or high > allowed.highest + slack:
+        as_what = "" if field.normalization is None else ", once they are normalized"
+        raise Refused(f"data={source.name!r} holds values from {low:.6g} to {high:.6g}{as_what}, {allowed.otherwise}")
 
 
 def check_some(source: Source, indices: np.ndarray, field: str, allowed: Range) -> None:
@@ -77,7 +100,10 @@ def _largest(field: Field) -> float:
     return field.scale * 255.0 if field.dtype == np.uint8 else math.inf
 
 
-def _first_odd(values: np.ndarray) -> tuple[int, float]:
-    flat = values.reshape(len(values), -1)
-    position, column = np.argwhere(~np.isfinite(flat))[0]
-    return int(position), float(flat[position, column])
+def _first(values: np.ndarray, odd: np.ndarray, indices: np.ndarray, source: Source) -> tuple[float, str]:
+    """The first of the odd values, and where it is, as the user would say it."""
+    position, *feature = np.argwhere(odd)[0].tolist()
+    where = f"sample {source.number(int(indices[position]))}"
+    if feature:
+        where += f", feature {feature[0] if len(feature) == 1 else tuple(feature)}"
+    return float(values[position][tuple(feature)]), where

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hvd_ae.data.normalization import Normalization
 from hvd_ae.errors import Refused
 
 SAMPLES, LABELS = "samples", "labels"  # the fields of formats that do not name their own
@@ -24,6 +25,7 @@ class Field:
     scale: float = 1.0  # what the model sees is the value as float32 times this
     bytes_stored: int = 0  # of one sample's, in memory or, before compression, in the file; 0 where it is computed
     names: tuple[str, ...] = ()  # of the classes 0, 1, ..., where the format has them
+    normalization: Normalization | None = None  # of the scaled value, before a model sees it
 
     @classmethod
     def of_values(cls, array: np.ndarray) -> "Field":
@@ -44,7 +46,8 @@ class Field:
 
     def as_seen(self, values: np.ndarray) -> np.ndarray:
         """What the model sees of values as they are read, float32."""
-        return values.astype(np.float32) * np.float32(self.scale)
+        scaled = values.astype(np.float32) * np.float32(self.scale)
+        return scaled if self.normalization is None else self.normalization.seen(scaled)
 
     @property
     def bytes_read(self) -> int:

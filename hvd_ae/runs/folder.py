@@ -46,6 +46,11 @@ class RunFolder:
     def summary(self) -> Path:
         return self.path / "summary.json"
 
+    @property
+    def statistics(self) -> Path:
+        """Of the training samples, where they are normalized."""
+        return self.path / "statistics.npz"
+
     @contextmanager
     def held(self, resume: bool) -> Iterator[None]:
         """While the context lasts, no other job writes into the folder, which is made where there is none.

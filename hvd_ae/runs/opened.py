@@ -88,7 +88,8 @@ def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, c
     if given != expected:
         raise refused_on_all(f"data={source.name!r} has samples of shape {given}, but the model takes {expected}: give data "
                              "of that shape")
-    run_on_all(comm, lambda: check_some(source, some_of_share(source, comm.world), SAMPLES, Range()))
+    allowed = Range(missing=settings.missing != "refuse", logarithm=settings.normalize.startswith("log1p"))
+    run_on_all(comm, lambda: check_some(source, some_of_share(source, comm.world), SAMPLES, allowed))
     return source
 
 

@@ -1,32 +1,43 @@
 """What a finished run leaves behind: the models as plain Keras files, the pictures, and the summary."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from hvd_ae.data.source import LABELS, SAMPLES, Splits
+from hvd_ae.data.source import LABELS, SAMPLES, Field, Splits
 from hvd_ae.models.build import find_encoder
+from hvd_ae.models.raw_units import in_raw_units
 from hvd_ae.runs.files import replacing
 from hvd_ae.runs.plots import picture_shape, plot_latent, plot_loss, plot_profiles, plot_reconstructions
 from hvd_ae.runtime.versions import versions
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks.task import Task, normalization_of
 from hvd_ae.training.cursor import Cursor
 
 _PICTURES = 10
 _CODES = 2000
 
 
-def save_models(model: keras.Model, folder: Path) -> keras.Model | None:
-    """Write `model.keras` and, where there is one, `encoder.keras`, which is returned."""
+def in_raw_units_of(task: Task, spec: Mapping[str, Field], model: keras.Model) -> tuple[keras.Model, keras.Model | None]:
+    """The model and, where there is one, its encoder, as they take and give the user's data."""
+    inputs, outputs = (normalization_of(field, spec) for field in (task.input_field, task.output_field))
     encoder = find_encoder(model)
+    if inputs is not None or outputs is not None:
+        shape = spec[task.input_field].shape if inputs is not None else tuple(model.input_shape)[1:]
+        encoder = encoder if encoder is None else in_raw_units(encoder, shape, inputs, None)
+        model = in_raw_units(model, shape, inputs, outputs)
+    return model, encoder
+
+
+def save_models(model: keras.Model, encoder: keras.Model | None, folder: Path) -> None:
+    """Write `model.keras` and, where there is one, `encoder.keras`."""
     for name, part in (("model", model), ("encoder", encoder)):
         if part is not None:
             with replacing(folder / f"{name}.keras") as partial:
                 part.save(partial)
-    return encoder
 
 
 def draw_loss(records: list[dict], loss: str, folder: Path) -> None:

@@ -50,7 +50,7 @@ def plot_reconstructions(originals: np.ndarray, reconstructions: np.ndarray, pat
     """
     columns = len(originals)
     figure = Figure(figsize=(columns * 0.8, 2.0), dpi=_DPI, layout="constrained")
-    lowest, highest = float(originals.min()), float(originals.max())
+    lowest, highest = np.nanmin(originals), np.nanmax(originals)  # values may be missing
     rows = figure.subplots(2, columns, squeeze=False)
     for axes_row, images, label in zip(rows, (originals, reconstructions), ("original", "reconstructed")):
         for axes, image in zip(axes_row, images):

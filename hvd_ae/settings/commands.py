@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hvd_ae.errors import Refused
 from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.settings.fields import check_bounds, setting, shared
-from hvd_ae.settings.train import Collectives, Loss, Partition, TrainSettings
+from hvd_ae.settings.train import Collectives, Loss, Missing, Normalize, NormalizePer, Partition, TrainSettings
 
 
 def _run(help: str = "The run folder."):
@@ -46,6 +46,9 @@ class CompareSettings:
                               "them.")
     seeds: int = setting(1, "Trainings of each, from seeds 0, 1, ...; the spread over them is shown.", at_least=1)
     data: str = shared(TrainSettings, "data")
+    normalize: Normalize = shared(TrainSettings, "normalize")
+    normalize_per: NormalizePer | None = shared(TrainSettings, "normalize_per")
+    missing: Missing = shared(TrainSettings, "missing")
     partition: Partition = shared(TrainSettings, "partition")
     concentration: float | None = shared(TrainSettings, "concentration")
     model: str = shared(TrainSettings, "model")

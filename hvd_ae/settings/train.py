@@ -14,6 +14,9 @@ Loss = Literal["mse", "bce"]
 Activation = Literal["sigmoid", "linear"]
 Scaling = Literal["none", "linear", "sqrt"]
 Collectives = Literal["horovod", "mpi", "single"]
+Normalize = Literal["none", "standard", "minmax", "robust", "log1p", "log1p+standard"]
+NormalizePer = Literal["feature", "channel", "all"]
+Missing = Literal["refuse", "mean", "zero"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 
@@ -32,6 +35,13 @@ class DataSettings:
     validation_split: float | None = setting(None, "Part of a path's samples kept for validation where the data bring none of "
                                              "their own [0.1].", above=0, example=0.1)
     validation_samples: int | None = setting(None, "The first so many of the validation samples [all].", at_least=1)
+    normalize: Normalize = setting("none", "What a model sees of the data, by statistics of the training samples; saved "
+                                   "models take raw data.", same_on_resume=True)
+    normalize_per: NormalizePer | None = setting(None, "What has a scale of its own: each feature, each channel (the last "
+                                                 "axis), or all together [feature for samples of one axis, else channel].",
+                                                 same_on_resume=True)
+    missing: Missing = setting("refuse", "What NaN is: refused, or a value that is missing, which no loss counts and in whose "
+                               "place a model is given the mean, or 0.", same_on_resume=True)
     shuffle_memory: str | None = setting(None, "What all ranks together may hold of the data at a time, such as 2GB; more "
                                          "is shuffled within windows [half of the memory that is free].")
     stage: str | None = setting(None, "Folder on each node's own disk to copy the data into first; removed at the end.")
@@ -48,7 +58,8 @@ class ModelSettings:
     model: str = setting("deep", "shallow, stacked, deep, or package.module:function, called with the shape of one sample.",
                          same_on_resume=True)
     output_activation: Activation | None = setting(None, "Last activation of the built-in models; sigmoid needs data within 0 "
-                                                   "to 1 [sigmoid].", same_on_resume=True)
+                                                   "to 1 [sigmoid where normalize is none or minmax, else linear].",
+                                                   same_on_resume=True)
     loss: Loss = setting("mse", "Squared error, or binary cross-entropy for data within 0 to 1; a mean over the features of a "
                          "sample.", same_on_resume=True)
     precision: Precision = setting("float32", "What layers compute in; parameters, losses, gradients and their sums are "
@@ -148,6 +159,9 @@ def _check_combinations(s: TrainSettings) -> None:
     if s.output_activation is not None and ":" in s.model:
         raise Refused(f"output_activation={s.output_activation!r} has no effect with model={s.model!r}, which has an output "
                       "of its own: drop it")
+    if s.normalize_per is not None and s.normalize in ("none", "log1p") and s.missing != "mean":
+        raise Refused(f"normalize_per={s.normalize_per!r} has no effect with normalize={s.normalize!r}: drop it, or use for "
+                      "instance normalize='standard'")
     if s.resume and s.run_dir is None:
         raise Refused("resume=True needs a folder to go on in: give --run-dir")
     if (s.outer_optimizer or "none") == "none":
@@ -190,5 +204,5 @@ def _defaults(s: TrainSettings) -> dict[str, object]:
     if s.partition == "label-skew":
         defaults["concentration"] = 0.5
     if ":" not in s.model:
-        defaults["output_activation"] = "sigmoid"
+        defaults["output_activation"] = "sigmoid" if s.normalize in ("none", "minmax") else "linear"
     return {name: value for name, value in defaults.items() if getattr(s, name) is None}

@@ -11,7 +11,7 @@ from hvd_ae.data.checks import Range
 from hvd_ae.data.source import SAMPLES, Field
 from hvd_ae.models.build import build_model
 from hvd_ae.settings.train import TrainSettings
-from hvd_ae.tasks.losses import LOSSES
+from hvd_ae.tasks.losses import losses_for
 from hvd_ae.tasks.task import Example, Task
 
 
@@ -20,11 +20,13 @@ class Reconstruction(Task):
 
     reconstructs = True
     fields = (SAMPLES,)
+    output_field = SAMPLES
 
     def __init__(self, settings: TrainSettings):
         self._settings = settings
-        self.loss = LOSSES[settings.loss]
-        self.metrics = {"val_mse": LOSSES["mse"]}
+        losses = losses_for(settings.missing)
+        self.loss = losses[settings.loss]
+        self.metrics = {"val_mse": losses["mse"]}
 
     def build_model(self, spec: Mapping[str, Field]) -> keras.Model:
         s = self._settings
@@ -34,10 +36,15 @@ class Reconstruction(Task):
         return example[SAMPLES], example[SAMPLES]
 
     def allowed(self) -> Mapping[str, Range]:
-        """Within 0 to 1, where the loss or the last activation needs it."""
-        if self._settings.loss == "bce":
-            return {SAMPLES: Range(0.0, 1.0, "but loss='bce' is defined within 0 to 1: rescale the data, or use --loss mse")}
-        if self._settings.output_activation == "sigmoid":
-            return {SAMPLES: Range(0.0, 1.0, "but a sigmoid output stays within 0 to 1: rescale the data, or use "
-                                   "--output-activation linear")}
+        """Within 0 to 1, where the loss or the last activation needs it.
+
+        A sigmoid can be trained with squared error on minmax of the training samples, beyond which validation samples lie.
+        """
+        s = self._settings
+        way_out = "rescale the data, or use --normalize minmax or " if s.normalize == "none" else "use --normalize minmax or "
+        if s.loss == "bce":
+            return {SAMPLES: Range(0.0, 1.0, f"but loss='bce' is defined within 0 to 1: {way_out}--loss mse")}
+        if s.output_activation == "sigmoid":
+            return {SAMPLES: Range(0.0, 1.0, f"but a sigmoid output stays within 0 to 1: {way_out}--output-activation linear",
+                                   of_training=s.normalize != "none")}
         return {}

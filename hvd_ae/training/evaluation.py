@@ -1,5 +1,7 @@
 """The loss, and other metrics, over the whole validation set: every sample counts once, whichever rank holds it."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -7,11 +9,14 @@ from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.epoch_plan import plan_evaluation
 from hvd_ae.data.source import Source
-from hvd_ae.tasks.task import Task, as_seen, specs_of
+from hvd_ae.tasks.losses import is_any_present
+from hvd_ae.tasks.task import Task, inputs_and_targets, may_be_missing, normalization_of, restored, specs_of
 
 
 class Evaluator:
     """Means over samples of the loss (`val_loss`) and of a task's metrics; each rank takes a contiguous share of the samples.
+
+    The loss is of what the model sees, metrics are of raw units.
 
     Args:
         strategy: whose synchronized result is evaluated.
@@ -23,23 +28,32 @@ class Evaluator:
         self._names = ["val_loss", *task.metrics]
         self._share = plan_evaluation(source.count, comm.world)
 
-        @tf.function(input_signature=[specs_of(task.fields, source.fields)])
+        fields, learner = source.fields, strategy.learner
+        is_masked, raw = may_be_missing(task, fields), normalization_of(task.output_field, fields)
+        metrics = [lambda targets, outputs, metric=metric: metric(restored(targets, raw), restored(outputs, raw))
+                   for metric in task.metrics.values()]
+
+        @tf.function(input_signature=[specs_of(task.fields, fields)])
         def sums(example):
-            inputs, targets = task.select(as_seen(example, source.fields))
-            return tf.stack(strategy.learner.losses_of(*strategy.result, strategy.result_counters, inputs, targets,
-                                                       task.metrics.values()))
+            inputs, targets = inputs_and_targets(task, example, fields)
+            counted = tf.reduce_sum(is_any_present(targets)) if is_masked else tf.shape(inputs)[0]
+            counted = tf.cast(counted, tf.float64)
+            losses = learner.losses_of(*strategy.result, strategy.result_counters, inputs, targets, metrics, counted)
+            return tf.stack([*losses, counted])
 
         self._sums = sums
 
     def means(self) -> dict[str, float]:
         """Each metric's mean over all samples of all ranks (every rank calls it)."""
-        sums = self.sums(self._share)
-        *totals, count = self._comm.sum(np.append(sums, len(self._share))).numpy()
-        return {name: float(total / count) for name, total in zip(self._names, totals)}
+        *totals, count = self._comm.sum(self.sums(self._share)).numpy()
+        return {name: float(total / count) if count else math.nan for name, total in zip(self._names, totals)}
 
     def sums(self, indices: np.ndarray) -> np.ndarray:
-        """The loss and each metric, summed over these samples by this rank alone (float64)."""
-        sums = np.zeros(len(self._names))
+        """The loss and each metric summed over these samples by this rank alone, and how many they are (float64).
+
+        A sample of which all that is to be given back is missing is none.
+        """
+        sums = np.zeros(len(self._names) + 1)
         for first in range(0, len(indices), self._batch_size):
             sums += self._sums(self._source.read(indices[first : first + self._batch_size], self._task.fields)).numpy()
         return sums

@@ -1,5 +1,6 @@
 """The last check of a run: what was reported at its end is what the saved model gives, loaded with plain Keras."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,9 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hvd_ae.data.source import Field
 from hvd_ae.errors import OutOfSync
+from hvd_ae.models.raw_units import trained_outputs_and_raw
 from hvd_ae.runtime.log import log
-from hvd_ae.tasks.task import as_seen
+from hvd_ae.tasks.losses import is_any_present
+from hvd_ae.tasks.task import inputs_and_targets, normalization_of, restored
 from hvd_ae.training.evaluation import Evaluator
 
 if TYPE_CHECKING:
@@ -32,16 +36,18 @@ def check_saved_model(session: "Session", path: Path) -> None:
     comm, settings, task = session.comm, session.settings, session.task
     source = session.source.validation
     indices = np.arange(min(source.count, _BATCHES * settings.batch_size))
-    mine = Evaluator(session.strategy, source, task, comm, settings.batch_size).sums(indices) / len(indices)
+    *totals, count = Evaluator(session.strategy, source, task, comm, settings.batch_size).sums(indices)
+    mine = np.array(totals) / max(count, 1.0)
     of_ranks = comm.all_gather(mine).numpy().reshape(comm.world.size, -1)
-    of_file = _evaluated_by_file(session, path, indices) if comm.world.is_root else np.zeros(2 + len(mine))
-    comparable, size, *saved = comm.broadcast(of_file).numpy().tolist()
+    of_file = _evaluated_by_file(session, path, indices) if comm.world.is_root else np.zeros(3 + len(mine))
+    comparable, *sizes_and_saved = comm.broadcast(of_file).numpy().tolist()
     if not comparable:
         return
+    (trained_size, raw_size), saved = sizes_and_saved[:2], sizes_and_saved[2:]
     relative = _RELATIVE[settings.precision]
     for rank, reported in enumerate(of_ranks if session.strategy.replicated_state() else of_ranks[:1]):
         for name, theirs, ours in zip(("val_loss", *task.metrics), reported, saved, strict=True):
-            if not _same(theirs, ours, relative, size):
+            if not _same(theirs, ours, relative, trained_size if name == "val_loss" else raw_size):
                 raise OutOfSync(
                     f"{path} gives {name}={ours:.6g} on the first {len(indices)} validation samples, but rank {rank} of "
                     f"{len(of_ranks)} reported with a model that gives {theirs:.6g}: do not use this model; look for state "
@@ -57,12 +63,13 @@ def _same(reported: float, saved: float, relative: float, size: float) -> bool:
 
 
 def _evaluated_by_file(session: "Session", path: Path, indices: np.ndarray) -> np.ndarray:
-    """Whether the file can be checked, the size of its outputs, and its mean loss and metrics over these samples."""
+    """Whether the file can be checked, the sizes of its outputs as they were trained and raw, its mean loss, and metrics."""
     task, batch_size = session.task, session.settings.batch_size
-    squares, sums = 0.0, np.zeros(1 + len(task.metrics))
-    nothing = np.zeros(2 + len(sums))
-    inputs = _select(session, indices[:1])[0]
-    if session.learner.flat.draws_in_inference(inputs):
+    fields = session.source.validation.fields
+    inputs, output = (normalization_of(field, fields) for field in (task.input_field, task.output_field))
+    squares, sums, count = np.zeros(2), np.zeros(1 + len(task.metrics)), 0.0
+    nothing = np.zeros(3 + len(sums))
+    if session.learner.flat.draws_in_inference(_select(session, indices[:1], fields)[0]):
         return nothing
     session.learner.flat.release()  # loading takes memory: the file, and the variables of another model
     try:
@@ -70,18 +77,23 @@ def _evaluated_by_file(session: "Session", path: Path, indices: np.ndarray) -> n
     except (OSError, ValueError, TypeError) as error:
         log.warning(f"{path} is not checked: plain Keras cannot load it ({str(error).strip().splitlines()[0]})")
         return nothing
+    both = None if inputs is None and output is None else trained_outputs_and_raw(model)
+    given = session.raw_source.validation.fields if inputs is not None else fields
     for first in range(0, len(indices), batch_size):
-        inputs, targets = _select(session, indices[first : first + batch_size])
-        outputs = model(inputs, training=False)
-        penalty = sum(float(tf.reduce_sum(tf.cast(loss, tf.float32))) for loss in model.losses)
-        squares += np.mean(np.square(np.asarray(outputs, np.float64))) * len(inputs)
-        sums += [np.sum(function(targets, outputs), dtype=np.float64) for function in (task.loss, *task.metrics.values())]
-        sums[0] += penalty * len(inputs)
-    return np.array([1.0, np.sqrt(squares / len(indices)), *(sums / len(indices))])
+        piece = indices[first : first + batch_size]
+        samples, targets = _select(session, piece, given)[0], _select(session, piece, fields)[1]
+        trained, raw = (model(samples, training=False),) * 2 if both is None else both(samples, training=False)
+        counted = float(tf.reduce_sum(is_any_present(targets)))
+        penalty = sum(float(tf.reduce_sum(tf.cast(loss, tf.float32))) for loss in (both or model).losses)
+        squares += [np.mean(np.square(np.asarray(each, np.float64))) * len(piece) for each in (trained, raw)]
+        sums += [np.sum(task.loss(targets, trained), dtype=np.float64),
+                 *(np.sum(metric(restored(targets, output), raw), dtype=np.float64) for metric in task.metrics.values())]
+        sums[0] += penalty * counted
+        count += counted
+    return np.array([1.0, *np.sqrt(squares / len(indices)), *(sums / max(count, 1.0))])
 
 
-def _select(session: "Session", indices: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """Inputs and targets of these validation samples."""
-    source, task = session.source.validation, session.task
-    example = source.read(indices, task.fields)
-    return task.select(as_seen({name: tf.convert_to_tensor(values) for name, values in example.items()}, source.fields))
+def _select(session: "Session", indices: np.ndarray, fields: Mapping[str, Field]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Inputs and targets of these validation samples, with fields as the model or as the user sees them."""
+    example = session.raw_source.validation.read(indices, session.task.fields)
+    return inputs_and_targets(session.task, {name: tf.convert_to_tensor(values) for name, values in example.items()}, fields)

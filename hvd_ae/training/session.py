@@ -9,12 +9,13 @@ import tensorflow as tf
 from hvd_ae.averaging import strategy_class
 from hvd_ae.averaging.strategy import Strategy, of_rank
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.data.checks import Range, check_some, some_of_plan, some_of_share
+from hvd_ae.data.checks import Range, check_bounds_of, check_some, some_of_plan, some_of_share
 from hvd_ae.data.download import ensure_downloaded
 from hvd_ae.data.epoch_plan import EpochPlan, plan_epoch
 from hvd_ae.data.load import fingerprint, load
 from hvd_ae.data.partition import Segment
 from hvd_ae.data.source import CONDITION, LABELS, TARGETS, Part, Splits
+from hvd_ae.data.statistics import Statistics
 from hvd_ae.errors import Refused, ranks_are_together
 from hvd_ae.models.learner import Learner
 from hvd_ae.models.optimizers import make_optimizer
@@ -28,6 +29,7 @@ from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.input import Input
 from hvd_ae.training.loop import Loop
+from hvd_ae.training.normalizing import normalized_on_all
 from hvd_ae.training.report import EpochReport
 
 
@@ -42,15 +44,19 @@ class Session:
         task: what is learnt, where that is not the autoencoder of the settings.
         callbacks: what happens beside training, in this order.
         schedule: from the updates of an epoch to a Keras schedule, in place of the learning rate of the settings.
+        statistics: of the training samples, if they have been measured already; those of the root count.
+
+    raw_source has the samples as the user gave them, source the same with fields as the model sees them.
 
     Raises:
         Refused: on every rank.
     """
 
     def __init__(self, settings: TrainSettings, comm: Communicator, source: Splits | None = None, task: Task | None = None,
-                 callbacks: Sequence[Callback] = (), schedule: Callable[[int], object] | None = None):
+                 callbacks: Sequence[Callback] = (), schedule: Callable[[int], object] | None = None,
+                 statistics: Statistics | None = None):
         self.settings, self.comm, self.callbacks = settings, comm, list(callbacks)
-        self.source = source or load_on_all(settings, comm)
+        self.source = self.raw_source = source or load_on_all(settings, comm)
         self.task = task or Reconstruction(settings)
         self.cursor, self._schedule = Cursor(), schedule
         self.data_fingerprint: list[int] = fingerprint(self.source).tolist()
@@ -59,6 +65,9 @@ class Session:
         self._kind = strategy_class(settings.averaging)
         run_on_all(comm, lambda: self._kind.check(settings, comm.world, comm.name))
         run_on_all(comm, self._check_fields)
+        normalized = self.task.fields if self.task.normalized is None else self.task.normalized
+        self.source, self.statistics = normalized_on_all(self.raw_source, normalized, settings, comm, self.data_fingerprint,
+                                                         statistics)
         self.input = Input(self.source.train, self.task.fields, settings, comm)
         run_on_all(comm, self._check_values)
         self.learner: Learner = run_on_all(comm, self._build_learner)
@@ -153,8 +162,11 @@ class Session:
             raise Refused(f"data={train.name!r} has too few blocks for {world.size} ranks with partition="
                           f"{self.settings.partition!r}: use partition='reshuffled', or fewer ranks")
         for name in self.task.fields:
-            check_some(train, some_of_plan(train, self.plan(0), name, world), name, allowed.get(name, Range()))
-            check_some(validation, some_of_share(validation, world), name, allowed.get(name, Range()))
+            field, range_ = train.fields[name], allowed.get(name, Range())
+            if field.normalization is not None and field.normalization.bounds is not None:
+                check_bounds_of(*field.normalization.bounds, train, field, range_)
+            check_some(train, some_of_plan(train, self.plan(0), name, world), name, range_)
+            check_some(validation, some_of_share(validation, world), name, Range() if range_.of_training else range_)
 
 
 def broadcast_variables(variables: Sequence[tf.Variable], comm: Communicator) -> None:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.data.source import Source
 from hvd_ae.models.learner import Batch
-from hvd_ae.tasks.task import Task, as_seen, specs_of
+from hvd_ae.tasks.task import Task, inputs_and_targets, specs_of
 
 
 def compile_steps(strategy: Strategy, source: Source, task: Task) -> Callable[..., tf.Tensor]:
@@ -24,7 +24,7 @@ def compile_steps(strategy: Strategy, source: Source, task: Task) -> Callable[..
         first, loss_sum = tf.constant(0), tf.constant(0.0, tf.float64)
         for step in tf.range(tf.size(batch_sizes)):
             own = {name: values[first : first + batch_sizes[step]] for name, values in example.items()}
-            inputs, targets = task.select(as_seen(own, source.fields))
+            inputs, targets = inputs_and_targets(task, own, source.fields)
             loss = strategy.step(Batch(inputs, targets, batch_sizes[step], global_batch_sizes[step]))
             loss_sum += tf.cast(loss, tf.float64)
             first += batch_sizes[step]

@@ -59,7 +59,8 @@ def test_losses_with_penalties_are_those_that_keras_reports():
     found = flat.value_and_grad(*map(tf.constant, vectors[:2]), [], INPUTS, INPUTS, tf.constant(64))
     learner = Learner(FlatModel(build_model(HERE + "penalised", (8,), "linear", seed=2), LOSSES["mse"]),
                       make_optimizer("sgd", 1.0), rank=0)
-    loss, mse = learner.losses_of(learner.vector, learner.buffers, [], tf.constant(INPUTS), INPUTS, [LOSSES["mse"]])
+    loss, mse = learner.losses_of(learner.vector, learner.buffers, [], tf.constant(INPUTS), INPUTS, [LOSSES["mse"]],
+                                  tf.constant(float(len(INPUTS)), tf.float64))
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", metrics=["mse"])
     evaluated = model.evaluate(INPUTS, INPUTS, batch_size=64, return_dict=True, verbose=0)
     assert float(loss) / 64 == pytest.approx(evaluated["loss"], rel=1e-5)

@@ -38,6 +38,8 @@ from hvd_ae.settings.train import TrainSettings, same_on_resume, strategy_defaul
     ({"seed": -1}, "seed=-1 must be at least 0"),
     ({"checkpoint_every": -1}, "checkpoint_every=-1 must be at least 0"),
     ({"resume": True}, "resume=True needs a folder to go on in: give --run-dir"),
+    ({"normalize_per": "all"}, "normalize_per='all' has no effect with normalize='none': drop it, or use for instance"),
+    ({"normalize": "zscore"}, "normalize='zscore' is not known: use one of none, standard, minmax, robust, log1p"),
     ({"model": "my.models:build", "output_activation": "linear"}, "output_activation='linear' has no effect with model='my."),
     ({"averaging": "gossip", "graph": "star"}, "graph='star' is not known: use one of ring, exponential, complete"),
 ])
@@ -111,6 +113,8 @@ def test_resolved_settings_are_resolved_again():
 def test_a_last_activation_is_filled_in_where_it_has_an_effect():
     assert TrainSettings().resolved().output_activation == "sigmoid"
     assert TrainSettings(model="my.models:build").resolved().output_activation is None
+    assert TrainSettings(normalize="minmax").resolved().output_activation == "sigmoid"
+    assert TrainSettings(normalize="log1p+standard").resolved().output_activation == "linear"
 
 
 def test_every_strategy_has_its_file_and_its_settings():
@@ -126,6 +130,7 @@ def test_what_must_stay_the_same_when_a_run_goes_on():
     """Nobody may change what is learnt or how ranks are averaged; everybody may change how long, how fast and where."""
     same = set(same_on_resume())
     assert same == {"partition", "concentration", "model", "output_activation", "loss", "precision", "optimizer", "seed",
+                    "normalize", "normalize_per", "missing",
                     *(field.name for field in dataclasses.fields(AveragingSettings))}
     assert same <= {field.name for field in dataclasses.fields(TrainSettings)}
 

@@ -11,6 +11,7 @@ from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
 from hvd_ae.commands.compare.table import append_record, plot_comparison, read_records, table
 from hvd_ae.data.source import Splits
+from hvd_ae.data.statistics import Statistics
 from hvd_ae.errors import OutOfSync, Refused
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runtime.consensus import run_on_all
@@ -33,8 +34,9 @@ def compare(settings: CompareSettings) -> None:
     is_root, folder = comm.world.is_root, Path(settings.run_dir)
     run_on_all(comm, lambda: _make_folder(folder) if is_root else None)
     source = load_on_all(runs[0], comm)
+    statistics = None
     for number, run in enumerate(runs):
-        record = _train(run, comm, source, settings.steps)
+        record, statistics = _train(run, comm, source, settings.steps, statistics)
         if is_root:
             append_record(folder, record)
             outcome = record["failed"] or f"val_mse {record['val_mse']:.5f}"
@@ -80,8 +82,9 @@ def _name(run: TrainSettings) -> str:
     return run.averaging if variant == default else f"{run.averaging}:{variant}"
 
 
-def _train(run: TrainSettings, comm: Communicator, source: Splits, steps: int | None) -> dict:
-    """One training; its record."""
+def _train(run: TrainSettings, comm: Communicator, source: Splits, steps: int | None,
+           statistics: Statistics | None) -> tuple[dict, Statistics | None]:
+    """One training: its record, and statistics of the data, which are the same for all and measured once."""
     world = comm.world
     about = {"strategy": _name(run), "sync_every": run.sync_every, "seed": run.seed, "ranks": world.size,
              "collectives": comm.name, "data": run.data, "model": run.model, "partition": run.partition,
@@ -89,19 +92,21 @@ def _train(run: TrainSettings, comm: Communicator, source: Splits, steps: int | 
     if steps is not None:  # as many samples for a strategy with fewer ranks that train
         run = dataclasses.replace(run, epochs=10**6, steps=math.ceil(steps * world.size / trainers(run, world).size))
     try:
-        with Session(run, comm, source) as session:
+        with Session(run, comm, source, statistics=statistics) as session:
+            statistics = session.statistics
             reports = session.run()
     except (Refused, OutOfSync) as error:
         if not error.raised_on_all_ranks:
             raise
-        return {**about, "failed": str(error)}
+        return {**about, "failed": str(error)}, statistics
     keras.backend.clear_session()
     gc.collect()
     seconds = sum(report.seconds for report in reports)
     timed = sum(report.timed_seconds for report in reports)
     last = reports[-1]
     if not math.isfinite(last.val_mse):
-        return {**about, "failed": f"diverged: val_mse is {last.val_mse} after {last.step} steps; try a lower learning rate"}
+        why = f"diverged: val_mse is {last.val_mse} after {last.step} steps; try a lower learning rate"
+        return {**about, "failed": why}, statistics
     return {
         **about,
         "val_mse": last.val_mse,
@@ -115,7 +120,7 @@ def _train(run: TrainSettings, comm: Communicator, source: Splits, steps: int | 
         "staleness": last.of_strategy.get("staleness_mean"),
         "in_sync": last.in_sync,
         "curve": [[report.timed_seconds, report.bytes_sent_per_rank, report.val_mse] for report in reports],
-    }
+    }, statistics
 
 
 def _make_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.commands.probe.classifiers import ClassifierResult, train_fine_tuned, train_linear
 from hvd_ae.commands.probe.confusion import plot_confusion
 from hvd_ae.commands.probe.features import principal_components, transformed
+from hvd_ae.data.load import fingerprint
 from hvd_ae.data.source import LABELS, SAMPLES, Field, Source, Splits, WithField
 from hvd_ae.errors import Refused
 from hvd_ae.runs.files import write_atomically
@@ -20,6 +21,7 @@ from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.runtime.versions import versions
 from hvd_ae.settings.commands import ProbeSettings
 from hvd_ae.settings.train import TrainSettings
+from hvd_ae.training.normalizing import normalized_on_all
 from hvd_ae.training.session import load_on_all
 
 _MOST_CLASSES = 1000
@@ -47,11 +49,17 @@ def probe(settings: ProbeSettings) -> None:
     training = TrainSettings(**how).resolved()
     of_run, encoder, comm = open_run(settings.run, "encoder")
     training = dataclasses.replace(training, data=of_run.data, seed=of_run.seed)
-    source = load_on_all(of_run, comm)
+    source = with_missing_filled(load_on_all(of_run, comm), of_run, comm)
     source, classes = run_on_all(comm, lambda: with_numbered_labels(source))
     result = probe_encoder(training, comm, source, encoder, classes)
     if comm.world.is_root:
         _write(RunFolder(settings.run), result, training, source, comm)
+
+
+def with_missing_filled(source: Splits, of_run: TrainSettings, comm: Communicator) -> Splits:
+    """The source with raw samples in which what is missing is filled in, as the run's settings say."""
+    raw = dataclasses.replace(of_run, normalize="none")
+    return normalized_on_all(source, [SAMPLES], raw, comm, fingerprint(source).tolist())[0]
 
 
 def probe_encoder(settings: TrainSettings, comm: Communicator, source: Splits, encoder: keras.Model,

@@ -148,6 +148,11 @@ class _Checkpoint:
         if self._manifest["data_fingerprint"] != self._session.data_fingerprint:
             raise Refused(f"{self._path} is of a run on other data (then data={self._manifest['data']!r}, now "
                           f"data={self._settings.data!r}): go on with the same, or use another --run-dir")
+        measured = None if self._session.statistics is None else self._session.statistics.digest
+        if self._manifest.get("statistics") != measured:
+            raise Refused(f"{self._path} is of a run whose training samples had other statistics: data="
+                          f"{self._settings.data!r} has changed, and normalize={self._settings.normalize!r} would mean "
+                          "something else now; go on with the data as they were, or use another --run-dir")
         self._check_same_model()
         strategy = self._session.strategy
         known = {*strategy.state, *strategy.exact_state, "schedule_shift"}  # a run may go on without a schedule

@@ -72,6 +72,7 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
         "position": dataclasses.asdict(dataclasses.replace(cursor, loss_sum=loss_sum)),
         "settings": {name: getattr(session.settings, name) for name in same_on_resume()}, "variables": variables_of(session),
         "data": session.settings.data, "data_fingerprint": session.data_fingerprint, "records": list(records),
+        "statistics": None if session.statistics is None else session.statistics.digest,
         "window": session.input.memory.window, "had_schedule": session.learner.schedule_shift is not None,
         "version": version("hvd_ae"),
         "callbacks": {callback.name: callback.state() for callback in session.callbacks if callback.name},

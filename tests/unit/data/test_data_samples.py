@@ -92,7 +92,7 @@ def test_what_is_not_finite_is_refused_with_its_sample(value, word, monkeypatch)
         values = np.zeros((11, 3))
         values[row, 2] = value
         source = from_arrays("mine.npy", values)
-        with pytest.raises(Refused, match=rf"'mine\.npy' holds {word} in sample {row}: .*finite"):
+        with pytest.raises(Refused, match=rf"'mine\.npy' holds {word} in sample {row}, feature 2: .*finite"):
             check_some(source, np.random.default_rng(0).permutation(11), SAMPLES, ANY)
         check_some(source, np.delete(np.arange(11), row), SAMPLES, ANY)
 
@@ -104,7 +104,7 @@ def test_a_sample_is_named_by_its_place_in_the_users_file(tmp_path):
     np.save(tmp_path / "mine.npy", values)
     source = load(str(tmp_path / "mine.npy"), World(), validation_split=0.25)
     for part, rows, named in ((source.train, [9, 6, 3], 6), (source.validation, [1, 2, 4], 17)):
-        with pytest.raises(Refused, match=f"holds nan in sample {named}: "):
+        with pytest.raises(Refused, match=f"holds nan in sample {named}, feature 1: "):
             check_some(part, np.array(rows), SAMPLES, ANY)
 
 
