@@ -93,7 +93,8 @@ def _few(source: Source, field: str) -> int:
 
 
 def _bytes(source: Source, field: str) -> int:
-    return max(1, source.fields[field].bytes_stored)
+    declared = source.fields[field]
+    return max(1, declared.bytes_stored, declared.bytes_read)  # what is computed is stored nowhere
 
 
 def _largest(field: Field) -> float:

@@ -83,6 +83,11 @@ class Input:
             return WindowReader(*common, **shared)
         return HeldReader(*common, **shared, whole=kept is Kept.BY_EACH)
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether all training samples stay in memory, so that there is room for those of validation too."""
+        return self.memory.kept in (Kept.BY_EACH, Kept.BY_ALL)
+
     def prepare(self) -> float:
         """Read what is read once, before the first step; the seconds that it took."""
         started = time.perf_counter()

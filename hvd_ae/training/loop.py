@@ -29,7 +29,7 @@ class Loop:
         self._steps_left = 0  # of this epoch
         self._run_steps = compile_steps(session.strategy, session.source.train, session.task)
         self._evaluator = Evaluator(session.strategy, session.source.validation, session.task, session.comm,
-                                    session.settings.batch_size)
+                                    session.settings.batch_size, session.input.holds_all)
         self._check = self._check_values  # samples are checked in the first epoch, in which all of them come
 
     def run(self) -> Iterator[EpochReport | None]:
