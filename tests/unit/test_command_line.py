@@ -18,7 +18,8 @@ from hvd_ae.settings.fields import base_type, choices_of, flag_of
 from hvd_ae.settings.toml import flags_from_toml, to_toml
 from hvd_ae.settings.train import TrainSettings, strategy_defaults
 
-POSITIONAL = {"evaluate": ["some-run"], "reconstruct": ["some-run"], "probe": ["some-run"]}
+POSITIONAL = {"evaluate": ["some-run"], "reconstruct": ["some-run"], "probe": ["some-run"],
+              "convert": ["some.npy", "other.h5"]}
 
 
 @pytest.mark.parametrize("given", [
