@@ -107,6 +107,7 @@ class DoctorSettings:
     run_dir: str = setting("runs", "Where run folders will go.")
     json: bool = setting(False, "Print a list of {level, check, seen, remedy} instead of lines.")
     collectives: Collectives | None = setting(None, "horovod or mpi [horovod where it is installed].")
+    timeout: float = setting(60.0, "Seconds after which a check that does not end is a fault.", above=0, example=60)
     data: str | None = setting(None, "Look at these data too, a name or a path, as `hvd-ae train --data` takes it.")
     labels: str | None = shared(TrainSettings, "labels")
     targets: str | None = shared(TrainSettings, "targets")
@@ -114,7 +115,6 @@ class DoctorSettings:
     columns: str | None = shared(TrainSettings, "columns")
     rows: str | None = shared(TrainSettings, "rows")
     shuffle_memory: str | None = shared(TrainSettings, "shuffle_memory")
-    timeout: float = setting(60.0, "Seconds after which a check that does not end is a fault.", above=0, example=60)
 
 
 @dataclass(frozen=True)

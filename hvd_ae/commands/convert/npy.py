@@ -19,6 +19,10 @@ class NpyWriter(Writer):
         beside = [self._path(field).name for field in self.layout.fields if field != SAMPLES]
         return [*beside, self._note.name, self.path.name]
 
+    @property
+    def reserved(self) -> list[str]:
+        return [self._path(LABELS).name, *self.names]  # labels that lie there would be read with these samples
+
     def begin(self) -> None:
         for field, declared in self.layout.fields.items():
             with open(self._path(field), "wb") as file:

@@ -65,10 +65,10 @@ class Partial:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check_absent(self) -> None:
-        for name in self._writer.names:
+        for name in reversed(self._writer.reserved):
             path = self.destination.with_name(name)
-            was_moved = self.folder.exists() and not (self.folder / name).exists()
-            if os.path.lexists(path) and (path == self.destination or not was_moved):
+            was_moved = name in self._writer.names[:-1] and self._begun.exists() and not (self.folder / name).exists()
+            if os.path.lexists(path) and not was_moved:
                 raise Refused(f"{path} is there already: remove it, or name another destination")
 
     def _check_room(self, needed: int) -> None:

@@ -37,6 +37,11 @@ class Writer(ABC):
         """What is made in the folder, in the order in which it gets its place; the last is what the user named."""
         return [self.path.name]
 
+    @property
+    def reserved(self) -> list[str]:
+        """What must not be there already."""
+        return self.names
+
     @abstractmethod
     def begin(self) -> None:
         """Make what stretches are written into; over anything that an earlier start has left (the root calls it)."""
