@@ -21,6 +21,7 @@ SINGLY = dataclasses.replace(BLOCKS, singly=True, in_order=1_000_000, at_random=
 @pytest.mark.parametrize(("reading", "changes", "level", "says"), [
     (BLOCKS, {}, "ok", "120,000 samples/s in order, 500 at random, by 2 ranks; an epoch's reading takes 8.3 s"),
     (BLOCKS, {"blocks": 1}, "warning", "1 block for 2 ranks, of which the others wait: smaller chunks: `hvd-ae convert x.h5 "),
+    (BLOCKS, {"blocks": 1, "count": 20_000}, "ok", "takes 0.33 s"),
     (BLOCKS, {"largest_block": 200_000}, "warning", "one block is 627.2MB, which a rank decodes at once: smaller chunks"),
     (BLOCKS, {"in_order": 20_000}, "warning", "31.4MB/s a rank: without decoding: `hvd-ae convert x.h5 DESTINATION.h5`"),
     (BLOCKS, {"in_order": 20_000, "count": 20_000}, "ok", "takes 1 s"),

@@ -7,6 +7,7 @@ from hvd_ae.data.order import AsItLies, Order
 from hvd_ae.data.reading import DirectReader, Reader
 from hvd_ae.data.source import Source
 from hvd_ae.data.windows import WindowReader
+from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.input import Input
 
@@ -43,7 +44,7 @@ class Shuffled:
     """
 
     def __init__(self, source: Source, seed: int, shuffle_memory: str | None, comm: Communicator):
-        settings = TrainSettings(seed=seed, shuffle_memory=shuffle_memory).resolved()
+        settings = run_on_all(comm, TrainSettings(seed=seed, shuffle_memory=shuffle_memory).resolved)
         self._input = Input(source, list(source.fields), settings, comm)
 
     @property

@@ -40,7 +40,7 @@ class Reading:
     @property
     def epoch_seconds(self) -> float:
         """Each sample read once, by one of the ranks: at random where they are read one by one, else block by block."""
-        return self.count / (self.at_random if self.singly else self.in_order)
+        return self.count / (self.at_random if self.singly else self.in_order * min(1.0, self.blocks / self.ranks))
 
 
 def check_data(comm: Communicator, settings: DoctorSettings) -> list[Finding]:
@@ -96,14 +96,14 @@ def judge(reading: Reading, data: str) -> Finding:
     seen = (f"{reading.in_order:,.0f} samples/s in order, {reading.at_random:,.0f} at random, by {ranks} "
             f"rank{'s' * (ranks > 1)}; an epoch's reading takes {seconds:.2g} s")
     rate = reading.count * reading.bytes_each / seconds / ranks
-    if not reading.singly and reading.blocks < ranks:
-        return warning("reading", f"{seen}; {reading.blocks} block{'s' * (reading.blocks > 1)} for {ranks} ranks, of which "
-                       "the others wait", f"smaller chunks: {_convert(data, '.zarr')}")
     if not reading.singly and reading.largest_block * reading.bytes_each > _LARGE_BLOCK:
         return warning("reading", f"{seen}; one block is {bytes_as_text(reading.largest_block * reading.bytes_each)}, which a "
                        "rank decodes at once", f"smaller chunks: {_convert(data, '.zarr')}")
     if seconds < _MATTERS:
         return ok("reading", seen)
+    if not reading.singly and reading.blocks < ranks:
+        return warning("reading", f"{seen}; {reading.blocks} block{'s' * (reading.blocks > 1)} for {ranks} ranks, of which "
+                       "the others wait", f"smaller chunks: {_convert(data, '.zarr')}")
     if reading.singly and reading.in_order > _SCATTERED * reading.at_random:
         return warning("reading", f"{seen}; samples lie scattered, or on a disk that seeks",
                        f"put them into the order of an epoch once: {_convert(data, '.npy')} --shuffle")
