@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": (commands.CompareSettings, "hvd_ae.commands.compare.compare:compare", True),
     "probe": (commands.ProbeSettings, "hvd_ae.commands.probe.probe:probe", True),
     "plan": (commands.PlanSettings, "hvd_ae.commands.plan.plan:plan", True),
+    "convert": (commands.ConvertSettings, "hvd_ae.commands.convert.convert:convert", True),
     "doctor": (commands.DoctorSettings, "hvd_ae.commands.doctor.doctor:doctor", False),
     "verify": (commands.VerifySettings, "hvd_ae.commands.verify:verify", True),
     "install-horovod": (commands.InstallHorovodSettings, "hvd_ae.commands.install_horovod:install_horovod", False),

@@ -56,6 +56,17 @@ def load_all(data: str, seed: int = 0, beside: Mapping[str, str] | None = None, 
     return splits.validation if splits else training_part(open_source(data, beside or {}, columns))
 
 
+def load_samples(data: str, seed: int = 0, beside: Mapping[str, str] | None = None, columns: Sequence[str] = (),
+                 rows: str | None = None) -> Source:
+    """All samples of a path, without a test set of its own, or the training samples of a name."""
+    splits = _named(data, seed)
+    if splits is None:
+        source = training_part(open_source(data, beside or {}, columns))
+        return source if rows is None else _rows(source, rows)
+    _refuse_without_effect(data, {"rows": rows, "columns": ",".join(columns) or None, **(beside or {})})
+    return splits.train
+
+
 def fingerprint(splits: Splits) -> np.ndarray:
     """Four int64 numbers that differ between ranks whose samples differ in count, fields, labels, or the outermost of them."""
     parts = (splits.train, splits.validation)

@@ -102,3 +102,22 @@ class WindowedOrder(Order):
             block = np.searchsorted(starts, places, side="right") - 1
             numbers[chosen] = firsts[block] + places - starts[block]
         return numbers
+
+
+class AsItLies(WindowedOrder):
+    """No other order than that of the data, for what is read a window of blocks at a time and not shuffled.
+
+    Args:
+        firsts, sizes: of the blocks, in the order of the data.
+        window: blocks of a window.
+    """
+
+    def __init__(self, firsts: np.ndarray, sizes: np.ndarray, window: int):
+        self._firsts, self._sizes, self._blocks, self.count = firsts, sizes, window, int(sizes.sum())
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+
+    def places(self, window: int, positions: np.ndarray) -> np.ndarray:
+        return np.asarray(positions) - self.window_range(window)[0]
+
+    def indices(self, positions: np.ndarray) -> np.ndarray:
+        return np.asarray(positions).astype(np.int64)

@@ -111,6 +111,31 @@ class DoctorSettings:
     json: bool = setting(False, "Print a list of {level, check, seen, remedy} instead of lines.")
     collectives: Collectives | None = setting(None, "horovod or mpi [horovod where it is installed].")
     timeout: float = setting(60.0, "Seconds after which a check that does not end is a fault.", above=0, example=60)
+    data: str | None = setting(None, "Look at these data too, a name or a path, as `hvd-ae train --data` takes it.")
+    labels: str | None = shared(TrainSettings, "labels")
+    targets: str | None = shared(TrainSettings, "targets")
+    condition: str | None = shared(TrainSettings, "condition")
+    columns: str | None = shared(TrainSettings, "columns")
+    rows: str | None = shared(TrainSettings, "rows")
+    shuffle_memory: str | None = shared(TrainSettings, "shuffle_memory")
+
+
+@dataclass(frozen=True)
+class ConvertSettings:
+    """Write data anew as .npy, .h5, .zarr or Parquet files, in order or shuffled once; goes on where it was killed."""
+
+    source: str = setting(None, "Samples: a name or a path, as `hvd-ae train --data` takes it.", positional=True)
+    destination: str = setting(None, "A new .npy, .h5 or .zarr, or a folder of Parquet files, which has no such ending.",
+                               positional=True)
+    labels: str | None = shared(TrainSettings, "labels")
+    targets: str | None = shared(TrainSettings, "targets")
+    condition: str | None = shared(TrainSettings, "condition")
+    columns: str | None = shared(TrainSettings, "columns")
+    rows: str | None = shared(TrainSettings, "rows")
+    shuffle: bool = setting(False, "Put the samples into the order of the first epoch of a training with this --seed.")
+    seed: int = shared(TrainSettings, "seed")
+    shuffle_memory: str | None = shared(TrainSettings, "shuffle_memory")
+    collectives: Collectives | None = shared(TrainSettings, "collectives")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from hvd_ae.settings.fields import base_type, choices_of, flag_of
 from hvd_ae.settings.toml import flags_from_toml, to_toml
 from hvd_ae.settings.train import TrainSettings, strategy_defaults
 
-POSITIONAL = {"evaluate": ["some-run"], "reconstruct": ["some-run"], "probe": ["some-run"]}
+POSITIONAL = {"evaluate": ["some-run"], "reconstruct": ["some-run"], "probe": ["some-run"],
+              "convert": ["some.npy", "other.h5"]}
 
 
 @pytest.mark.parametrize("given", [
@@ -116,7 +117,7 @@ def test_a_file_of_one_command_is_read_by_its_own_settings(tmp_path):
     ("compare --ways gradient", "--ways is called --averaging now: use that"),
     ("verify --ways gradient", "--ways is called --averaging now: use that"),
     ("plan --ways gradient", "--ways is called --averaging now: use that"),
-    ("doctor --ways gradient", "'--ways' is no flag of hvd-ae doctor: see hvd-ae doctor --help"),
+    ("install-horovod --ways gradient", "'--ways' is no flag of hvd-ae install-horovod: see hvd-ae install-horovod --help"),
     ("train --batch-size many", "batch_size='many' is not a whole number: write for instance --batch-size 2"),
     ("train --batch-size 1.5", "batch_size='1.5' is not a whole number: write for instance --batch-size 2"),
     ("train --learning-rate fast", "learning_rate='fast' is not a number: write for instance --learning-rate 2"),
@@ -127,7 +128,7 @@ def test_a_file_of_one_command_is_read_by_its_own_settings(tmp_path):
     ("reconstruct some-run --data x.npy", "it lacks --output: see hvd-ae reconstruct --help"),
     ("evaluate some-run --batch-size 0", "batch_size=0 must be at least 1: give a larger number, or leave it out"),
     ("doctor --timeout 0", "timeout=0.0 must be above 0: try 60"),
-    ("trian", "'trian' is no command: use one of train, evaluate, reconstruct, compare, probe, plan, doctor, verify, install"),
+    ("trian", "'trian' is no command: use one of train, evaluate, reconstruct, compare, probe, plan, convert, doctor, verify"),
 ])
 def test_what_cannot_be_read_is_refused_in_a_sentence(capsys, command, sentence):
     assert main(command.split()) == 2

@@ -20,14 +20,14 @@ _UNFORESEEN = "nothing that was foreseen: please report it"
 def doctor(settings: DoctorSettings) -> int:
     """Check what a job on these ranks will stand on (every rank calls it); 0, or 1 where there is a fault."""
     launch = read_launch(os.environ)
-    return supervised(lambda tell: _look(tell, launch, settings.run_dir, settings.collectives), Report(settings.json, launch),
+    return supervised(lambda tell: _look(tell, launch, settings), Report(settings.json, launch),
                       settings.timeout)
 
 
-def _look(tell: Channel, launch: Launch, run_dir: str, engine: str | None) -> None:
+def _look(tell: Channel, launch: Launch, settings: DoctorSettings) -> None:
     """Tell what is found; what raises becomes a fault, and ends the other ranks, which would wait."""
     try:
-        _go_through(tell, launch, run_dir, engine)
+        _go_through(tell, launch, settings)
         tell.doing("end", "leaving MPI", _NOT_ALL_CAME)
         tell.over()
     except Exception as error:
@@ -38,7 +38,8 @@ def _look(tell: Channel, launch: Launch, run_dir: str, engine: str | None) -> No
         end_all_ranks(1)
 
 
-def _go_through(tell: Channel, launch: Launch, run_dir: str, engine: str | None) -> None:
+def _go_through(tell: Channel, launch: Launch, settings: DoctorSettings) -> None:
+    engine = settings.collectives
     tell.doing("TensorFlow", "its import", "a slow file system needs a longer --timeout")
     import_tensorflow()
     tell.doing("MPI", "the import of mpi4py", "pip install 'hvd_ae[mpi]' brings it together with an MPI")
@@ -56,7 +57,7 @@ def _go_through(tell: Channel, launch: Launch, run_dir: str, engine: str | None)
         default = "single" if len(of_ranks) == 1 else "horovod" if has_horovod else "mpi" if mpi else "single"
         wanted = "horovod" if engine == "horovod" and has_horovod else default  # also on one rank, to try NCCL
         name = wanted if engine in (None, "horovod") else engine
-        _together(tell, name, level["cores"] != "ok", all(fact["gpus"] for fact in of_ranks), run_dir)
+        _together(tell, name, level["cores"] != "ok", all(fact["gpus"] for fact in of_ranks), settings)
 
 
 def _start_mpi(tell: Channel, launch: Launch) -> dict | None:
@@ -135,7 +136,7 @@ def _tried(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
         return [fault(check, _sentence(error), _UNFORESEEN)]
 
 
-def _together(tell: Channel, name: str, ranks_share_cores: bool, with_gpus: bool, run_dir: str) -> None:
+def _together(tell: Channel, name: str, ranks_share_cores: bool, with_gpus: bool, settings: DoctorSettings) -> None:
     """What is measured, through the engine of this name."""
     from hvd_ae.collectives.start import start
     from hvd_ae.commands.doctor import measured
@@ -152,10 +153,16 @@ def _together(tell: Channel, name: str, ranks_share_cores: bool, with_gpus: bool
     if engine.world.size > 1 or (with_gpus and name == "horovod"):
         tell.doing("all-reduce", f"a sum through {name}", "try --collectives mpi, and look whether nodes reach each other")
         tell.found(*measured.check_all_reduce(engine, ranks_share_cores))
+    run_dir = settings.run_dir
     tell.doing("run folder", f"writing into {run_dir}", "the file system does not answer: name another with --run-dir")
     tell.found(*measured.check_run_dir(engine, run_dir))
     tell.doing("clocks", "an exchange between the ranks", _NOT_ALL_CAME)
     tell.found(measured.check_clocks(engine))
+    if settings.data is not None:
+        from hvd_ae.commands.doctor.data import check_data
+
+        tell.doing("data", f"reading {settings.data}", "a slow file system, or a large block, needs a longer --timeout")
+        tell.found(*check_data(engine, settings))
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""`hvd-ae convert`: data written anew by all ranks, in a layout that is quick to read."""
