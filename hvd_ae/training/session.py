@@ -59,7 +59,7 @@ class Session:
         self.source = self.raw_source = source or load_on_all(settings, comm)
         self.task = task or Reconstruction(settings)
         self.cursor, self._schedule = Cursor(), schedule
-        self.data_fingerprint: list[int] = fingerprint(self.source).tolist()
+        self.data_fingerprint: list[int] = run_on_all(comm, lambda: fingerprint(self.source)).tolist()
         self.stop_reason: str | None = None  # why a callback has ended the training
         self.stopped_by: str | None = None  # the signal that has
         self._kind = strategy_class(settings.averaging)
@@ -186,7 +186,7 @@ def load_on_all(settings: TrainSettings, comm: Communicator) -> Splits:
     world = comm.world
     run_on_all(comm, lambda: ensure_downloaded(settings.data) if world.local_rank == 0 else None)
     source = run_on_all(comm, lambda: load_settings(settings, world))
-    if not same_on_all(comm, fingerprint(source)):
+    if not same_on_all(comm, run_on_all(comm, lambda: fingerprint(source))):
         counts = comm.all_gather(np.array([source.train.count], np.int64)).numpy().tolist()
         raise refused_on_all(f"data={settings.data!r} is not the same on all ranks (samples by rank: {counts}): give "
                              "every node the same files")
