@@ -60,8 +60,9 @@ class Statistics:
         """SHA-256 of the numbers."""
         return hashlib.sha256(b"".join(self.tables[name].tobytes() for name in sorted(self.tables))).hexdigest()
 
-    def save(self, path: Path) -> None:
-        np.savez(path, about=np.array(self.about), **self.tables)
+    def save(self, partial: Path) -> None:
+        """Write them to a file that is put in place afterwards."""
+        np.savez(partial, about=np.array(self.about), **self.tables)
 
     @classmethod
     def load(cls, path: Path) -> "Statistics | None":
