@@ -37,18 +37,18 @@ def samples_of(session, epoch):
     return np.concatenate([example["samples"] for example, _ in read]), np.concatenate([numbers for _, numbers in read]), plan
 
 
-@pytest.mark.jobs("mpi-3", "horovod-2", "single-1")
+@pytest.mark.jobs("mpi-3", "single-1")
 @pytest.mark.parametrize("kept", MEMORY)
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_laws_6_and_11_every_sample_and_every_block_once(comm, kept, partition):
     if comm.world.size == 1 and kept is Kept.BY_ALL:
-        pytest.skip("one rank holds all by itself")
+        kept = Kept.BY_EACH  # one rank holds all by itself
     source = Splits(Blocks(VALUES), array_splits().validation)
     is_refused = partition == "strided" and kept is Kept.WINDOWS
     try:
         with Session(given(MEMORY[kept], partition=partition), comm, source) as session:
             looked_at = len(source.train.decoded)  # before the first step: values, and what a fingerprint is made of
-            assert session.input.memory.kept is kept
+            assert session.input.memory.kept is kept, kept
             samples, numbers, plan = samples_of(session, 1)
             session.input.reader.read(plan, len(plan.batch_sizes), len(plan.batch_sizes))  # nothing, on all ranks
             decoded = source.train.decoded[looked_at:]
@@ -80,6 +80,7 @@ def test_law_9_blocks_and_arrays_give_the_same_bits_where_all_fit(comm, kept):
     np.testing.assert_array_equal(*trained)
 
 
+@pytest.mark.jobs("mpi-3")
 @pytest.mark.parametrize("strategy", ["gradient", "parameter", "server", "sequential"])
 def test_strategies_whose_ranks_are_not_in_step_exchange_samples_too(comm, strategy):
     changes = {"server": {"server": "async"}, "parameter": {"sync_every": 4}}.get(strategy, {})
@@ -90,6 +91,7 @@ def test_strategies_whose_ranks_are_not_in_step_exchange_samples_too(comm, strat
     assert np.isfinite(parameters(session)).all()
 
 
+@pytest.mark.jobs("mpi-3")
 def test_law_1_in_windows(comm):
     """The order of windows is no matter of ranks: as one rank with the large batch."""
     from hvd_ae.collectives.single import SingleCommunicator
@@ -104,6 +106,7 @@ def test_law_1_in_windows(comm):
     np.testing.assert_allclose(parameters(session), parameters(reference), rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.jobs("mpi-2", "horovod-2")
 @pytest.mark.parametrize("partition", ["reshuffled", "contiguous"])
 def test_law_4_goes_on_in_the_middle_of_a_window(comm, tmp_path_factory, partition):
     folder, memory = shared_folder(comm, tmp_path_factory), MEMORY[Kept.WINDOWS]
@@ -124,6 +127,7 @@ def test_law_4_goes_on_in_the_middle_of_a_window(comm, tmp_path_factory, partiti
         run(resume=True, memory=100 * BYTES)
 
 
+@pytest.mark.jobs("mpi-2")
 def test_a_block_that_cannot_be_read_is_named(comm):
     class Bad(Blocks):
         def _decode(self, block, fields):

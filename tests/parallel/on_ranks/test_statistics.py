@@ -61,6 +61,7 @@ def test_laws_7_and_9_statistics_have_the_same_bits_on_any_ranks_and_from_any_fo
     assert len(digests) == len(set(of_ranks)) == 1
 
 
+@pytest.mark.jobs("mpi-3")
 def test_every_block_is_decoded_once_for_the_moments(comm):
     source = splits(blocks=True)
     Session(given(normalize="standard"), comm, source)
@@ -150,6 +151,7 @@ def nan_mse(values, outputs):
     return np.mean(np.where(there, squares, 0.0).sum(axis=1)[some] / there.sum(axis=1)[some])
 
 
+@pytest.mark.jobs("mpi-2")
 @pytest.mark.parametrize("normalize", KINDS)
 def test_what_is_reported_is_what_the_saved_model_gives(comm, tmp_path_factory, normalize):
     """val_mse in raw units, val_loss in normalized ones; and the check of the file that every run ends with holds."""
@@ -165,6 +167,7 @@ def test_what_is_reported_is_what_the_saved_model_gives(comm, tmp_path_factory, 
         assert reports[-1].val_loss == pytest.approx(nan_mse(by.seen(VALIDATION), by.seen(outputs)), rel=1e-3)
 
 
+@pytest.mark.jobs("mpi-2", "horovod-2")
 @pytest.mark.parametrize("normalize", ["standard", "robust"])
 def test_law_4_a_normalized_run_goes_on_and_other_data_are_refused(comm, tmp_path_factory, normalize):
     folder = shared_folder(comm, tmp_path_factory)
@@ -195,6 +198,7 @@ def test_law_4_a_normalized_run_goes_on_and_other_data_are_refused(comm, tmp_pat
     np.testing.assert_array_equal(parameters(again), parameters(whole))
 
 
+@pytest.mark.jobs("mpi-2")
 def test_refusals(comm):
     with pytest.raises(Refused, match=r"holds values from -?[\d.]+ to [\d.]+, once they are normalized, but loss='bce'"):
         Session(given(normalize="standard", loss="bce"), comm, splits())
@@ -235,6 +239,7 @@ def test_masked_losses_and_gradients_against_a_formula(comm, loss):
     np.testing.assert_allclose(losses_for("mean")[loss](whole, given_), losses_for("refuse")[loss](whole, given_), rtol=1e-6)
 
 
+@pytest.mark.jobs("mpi-2")
 def test_a_users_task_says_which_fields_are_normalized(comm):
     from hvd_ae.tasks.reconstruction import Reconstruction
 
