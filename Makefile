@@ -45,7 +45,7 @@ test-gpu-build: $(STAMP)
 	timeout 3000 python -m pytest tests/gpu_build
 
 # What a benchmark cannot measure here it says, and the others go on.
-BENCHMARKS ?= startup allreduce step peers scaling network memory p1b1 plan
+BENCHMARKS ?= startup allreduce step peers scaling network memory input p1b1 plan
 bench: $(STAMP)
 	for name in $(BENCHMARKS); do timeout 600 python -m benchmarks $$name --short || echo "$$name: not all of it was measured"; done
 	python -m benchmarks report

@@ -11,7 +11,7 @@ from hvd_ae.errors import Refused
 from hvd_ae.settings.parser import parse
 
 # in the order in which `make bench` runs them
-NAMES = ("allreduce", "step", "peers", "scaling", "network", "startup", "memory", "p1b1", "plan", "report")
+NAMES = ("allreduce", "step", "peers", "scaling", "network", "startup", "memory", "input", "p1b1", "plan", "report")
 _MODULES = {"peers": "peers.side_by_side"}
 
 

@@ -96,6 +96,17 @@ def memory(axes: Axes, rows: list[dict]) -> None:
     axes.set(xlabel="GB, the rank that has most", title=f"Memory with {size / 1e9:.1f} GB of data")
 
 
+def input_(axes: Axes, rows: list[dict]) -> None:
+    measured = [row for row in rows if row["median"] is not None]
+    is_peer = [not row["what"].startswith(("in order", "windows", "held", "training")) for row in measured]
+    axes.barh([row["what"] for row in measured], [row["median"] for row in measured], xerr=_errors(measured), capsize=2,
+              color=["tab:gray" if peer else "tab:blue" for peer in is_peer])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set(xlabel="samples/s over all ranks, 784 float32 each", title="Reading, and training from what is read")
+
+
 def p1b1(axes: Axes, rows: list[dict]) -> None:
     measured = [row for row in rows if row["vectors"]]
     axes.barh([f"{row['strategy']}, {row['engine']}" for row in measured], [row["vectors"] for row in measured])
@@ -123,7 +134,7 @@ def plan(axes: Axes, rows: list[dict]) -> None:
 
 PLOTS: dict[str, Callable[[Axes, list[dict]], None]] = {
     "peers": peers, "step": step, "allreduce": allreduce, "scaling": scaling, "network": network, "startup": startup,
-    "memory": memory, "p1b1": p1b1, "plan": plan,
+    "memory": memory, "input": input_, "p1b1": p1b1, "plan": plan,
 }
 
 

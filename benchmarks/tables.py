@@ -116,6 +116,11 @@ def memory(rows: list[dict]) -> Table:
     return table
 
 
+def input_(rows: list[dict]) -> Table:
+    return [["what", "samples/s", "quartiles", "decoded, over the data"]] + [
+        [row["what"], number(row["median"]), spread(row), number(row["decoded"], ".3f")] for row in rows]
+
+
 def p1b1(rows: list[dict]) -> Table:
     return [["strategy", "engine", "ranks", "MB of the vector", "peak MB a rank", "less a small model's", "in vectors",
              "seconds a step"]] + [
@@ -136,7 +141,7 @@ def plan(rows: list[dict]) -> Table:
 
 TABLES: dict[str, Callable[[list[dict]], Table]] = {
     "peers": peers, "step": step, "allreduce": allreduce, "scaling": scaling, "network": network, "startup": startup,
-    "memory": memory, "p1b1": p1b1, "plan": plan,
+    "memory": memory, "input": input_, "p1b1": p1b1, "plan": plan,
 }
 
 

@@ -19,6 +19,8 @@ ROWS = {
     "startup": made_up.startup(help=0.3, alone=2.0),
     "memory": [made_up.memory(how, 1, peak, 90.0) for how, peak in
                (("little", 1e9), ("memory-mapped", 1.2e9), ("in memory", 5e9))],
+    "input": [{**made_up.startup(help=1.0, alone=2.0)[0], "what": what, "decoded": decoded} for what, decoded in
+              (("windows, hdf5, 2 ranks", 1.0), ("tf.data, interleave and a shuffle buffer", None))],
     "p1b1": [made_up.p1b1("gradient", "horovod", 5.5), made_up.p1b1("gradient", "mpi", 6.5),
              made_up.p1b1("sharded", "mpi", None)],
     "plan": [made_up.plan("2 ranks", "gradient", 100.0, 105.0), made_up.plan("100 Mbit/s", "gradient", 50.0, 40.0, 45.0),
