@@ -22,14 +22,20 @@ class RowExchange:
         self.rank, self.size = communicator.rank, communicator.size
         self.calls, self.is_waiting = 0, False
 
-    def take(self, owners: np.ndarray, rows: np.ndarray, held: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Rows of all ranks' arrays, in the order in which they are asked for.
+    def take(self, owners: np.ndarray, rows: np.ndarray, held: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray],
+             places: np.ndarray) -> None:
+        """Put rows of all ranks' arrays where they are asked for.
 
         Args:
             owners: int64, the rank that holds each row.
             rows: int64, its number in that rank's arrays.
             held: this rank's arrays, (rows, *shape); their shapes but for the first axis, and dtypes, are the same on all.
+            into: arrays that the rows are put into, at `places`.
         """
+        own = owners == self.rank
+        for name, array in held.items():  # what is here already need not be sent
+            into[name][places[own]] = array[rows[own]]
+        owners, rows, places = owners[~own], rows[~own], places[~own]
         by_owner = np.argsort(owners, kind="stable")
         wanted = np.bincount(owners, minlength=self.size)
         given = np.empty_like(wanted)
@@ -37,15 +43,12 @@ class RowExchange:
         asked = np.empty(given.sum(), np.int64)
         self._wait(self._communicator.Ialltoallv(_counted(np.ascontiguousarray(rows[by_owner], np.int64), wanted, MPI.INT64_T),
                                                  _counted(asked, given, MPI.INT64_T)))
-        taken = {}
         for name, array in held.items():
             received = np.empty((len(rows), *array.shape[1:]), array.dtype)
             with _RowType(array) as row_type:
                 self._wait(self._communicator.Ialltoallv(_counted(array[asked], given, row_type),
                                                          _counted(received, wanted, row_type)))
-            taken[name] = np.empty_like(received)
-            taken[name][by_owner] = received
-        return taken
+            into[name][places[by_owner]] = received
 
     def gather(self, whole: Mapping[str, np.ndarray], counts: np.ndarray) -> None:
         """Fill arrays that hold this rank's stretch of rows with the stretches of all, in rank order.

@@ -49,4 +49,6 @@ class HeldReader(Reader):
         if self._whole:
             return {name: array[indices] for name, array in self._held.items()}, indices
         owners = np.searchsorted(self._starts, indices, side="right") - 1
-        return self._exchange.take(owners, indices - self._starts[owners], self._held), indices
+        chosen = self.empty(len(indices))
+        self._exchange.take(owners, indices - self._starts[owners], self._held, chosen, np.arange(len(indices)))
+        return chosen, indices

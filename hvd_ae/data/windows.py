@@ -52,10 +52,11 @@ class WindowReader(Reader):
         first, end = self._order.window_range(number)
         inside = np.flatnonzero((positions >= first) & (positions < end))
         owners, rows = window.locate(self._order.places(number, positions[inside]))
-        read = ({name: array[rows] for name, array in window.held.items()} if self._exchange is None
-                else self._exchange.take(owners, rows, window.held))
-        for name, values in read.items():
-            chosen[name][inside] = values
+        if self._exchange is not None:
+            self._exchange.take(owners, rows, window.held, chosen, inside)
+            return
+        for name, array in window.held.items():
+            chosen[name][inside] = array[rows]
 
     def _decode_ahead(self, number: int, position: int) -> None:
         """Decode as large a part of the next window as steps have taken of this one."""
