@@ -24,11 +24,13 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 class DataSettings:
     """data"""
 
-    data: str = setting("digits", "digits, mnist, fashion-mnist, synthetic, synthetic:COUNTxDIM, or a path to .npy, .npz or "
-                        "an IDX file; PATH:MEMBER names one of a file's arrays.")
+    data: str = setting("digits", "digits, mnist, fashion-mnist, synthetic:COUNTxDIM, a file, a folder, 'a pattern', or "
+                        "package.module:function; PATH:MEMBER names one of a file's arrays (docs/data.md has the formats).")
     labels: str | None = setting(None, "Classes of the samples: a member beside them in the same file, or a file.")
-    targets: str | None = setting(None, "What outputs are compared with: a member beside the samples, or a file.")
-    condition: str | None = setting(None, "A second input: a member beside the samples, or a file.")
+    targets: str | None = setting(None, "What outputs are compared with, for a task of your own that reads it: a member "
+                                 "beside the samples, or a file.")
+    condition: str | None = setting(None, "A second input, for a task of your own that reads it: a member beside the "
+                                   "samples, or a file.")
     columns: str | None = setting(None, "Of a table, the columns that make a sample, with commas between them [all numbers].")
     rows: str | None = setting(None, "first:end, the samples of a path to take, from 0 [all].")
     validation_data: str | None = setting(None, "Path to validation samples; without it a path's last samples are taken.")

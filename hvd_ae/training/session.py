@@ -150,6 +150,10 @@ class Session:
 
     def _check_fields(self) -> None:
         train, validation = self.source.train, self.source.validation
+        for name in (TARGETS, CONDITION):
+            if getattr(self.settings, name) is not None and name not in self.task.fields:
+                raise Refused(f"{name}={getattr(self.settings, name)!r} has no effect with this task, which reads "
+                              f"{', '.join(self.task.fields)}: drop it, or train a task of your own that reads {name}")
         for name in self.task.fields:
             if name not in train.fields or name not in validation.fields:
                 raise Refused(f"data={train.name!r} has no {name}, which are needed here: its fields are "

@@ -145,3 +145,10 @@ def read_all_blocks(session):
     """By one rank each, and agreed on."""
     own = [block for block in range(len(STARTS)) if block % session.comm.world.size == session.comm.world.rank]
     run_on_all(session.comm, lambda: [session.source.train.read_block(block, ["samples"]) for block in own])
+
+
+@pytest.mark.jobs("single-1")
+@pytest.mark.parametrize("field", ["targets", "condition"])
+def test_a_field_that_the_task_does_not_read_is_refused(comm, field):
+    with pytest.raises(Refused, match=rf"{field}='x' has no effect with this task, which reads samples: drop it"):
+        Session(given(BYTES, **{field: "x"}), comm, block_splits())
