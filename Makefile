@@ -21,7 +21,7 @@ help:
 	@echo 'make test    set up, then run the whole test suite; at most 25 minutes on two cores'
 	@echo 'make soak    the tests of faults with two hundred kills, and what takes too long for every change; an hour and more'
 	@echo 'make test-gpu-build   whether Horovod still compiles with NCCL; needs nvcc, and no GPU'
-	@echo 'make bench   a short version of every benchmark, and which targets were met; ten minutes of a machine with nothing else to do'
+	@echo 'make bench   a short version of every benchmark, and which targets were met; eleven minutes of a machine with nothing else to do'
 	@echo 'make setup   only make the environment in .venv and build Horovod for it (minutes the first time)'
 	@echo 'make lint    ruff, and shellcheck where it is installed'
 	@echo 'make clean   remove .venv and what Python left behind; runs/ stays, and the built Horovod in the cache too'

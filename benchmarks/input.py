@@ -37,7 +37,7 @@ def main(settings: Input) -> int:
     count, formats, numbers, rounds = settings.samples, settings.formats.split(","), settings.ranks.split(","), settings.rounds
     if settings.short:
         count, formats, numbers, rounds = count // 5, ["hdf5", "npy"], ["1", "2"], 1
-    decoded: dict[str, float] = {}
+    decoded: dict[str, float | None] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=settings.folder) as folder:
         files = {name: WRITERS[name](Path(folder), made_up(count)) for name in formats}
         turns = {f"{how}, {name}, {ranks} ranks": partial(_read, how, files[name], int(ranks), decoded,
@@ -116,10 +116,11 @@ WRITERS: dict[str, Callable[[Path, np.ndarray], Path]] = {
     "hdf5": _write_hdf5, "zarr": _write_zarr, "parquet": _write_parquet, "tfrecord": _write_tfrecord, "npy": _write_npy}
 
 
-def _read(how: str, path: Path, ranks: int, decoded: dict[str, float], name: str) -> float:
+def _read(how: str, path: Path, ranks: int, decoded: dict[str, float | None], name: str) -> float:
     ended = jobs.run(jobs.mpirun(ranks, *jobs.module("benchmarks.input_ranks", how, path, _WINDOW)))
     decoded[name] = ended.rows[0]["decoded"]
-    print(f"{name:<40} {ended.rate():>10,.0f} samples/s, decoded {decoded[name]:.3f} of the data", flush=True)
+    share = "" if decoded[name] is None else f", decoded {decoded[name]:.3f} of the data"
+    print(f"{name:<40} {ended.rate():>10,.0f} samples/s{share}", flush=True)
     return ended.rate()
 
 

@@ -77,7 +77,8 @@ class Partition:
     def sizes(self, ranks: int) -> list[int]:
         """The number of each rank's own samples."""
         if self.window is not None and self.partition == "shuffled":
-            return [int(self._own_blocks(ranks, rank)[1].sum()) for rank in range(ranks)]
+            sizes = self._shuffled_blocks()[1]
+            return np.bincount(dealt(sizes, ranks), sizes, ranks).astype(int).tolist()
         return [part_size(self.samples, ranks, rank) for rank in range(ranks)]
 
     def own_part(self, ranks: int, rank: int) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
@@ -106,18 +107,23 @@ class Partition:
     def _own_blocks(self, ranks: int, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """First sample and size of each block of a rank's part, where a block is too dear to be read by several ranks.
 
-        The parts of `shuffled` are whole blocks, and differ by at most one. A part of `contiguous` begins and ends where it
+        The parts of `shuffled` are whole blocks. A part of `contiguous` begins and ends where it
         does in any format: the block on the border is read by both neighbours.
         """
-        firsts, sizes = self.block_starts, np.diff(self.block_starts, append=self.samples)
         if self.partition == "shuffled":
-            chosen = Permutation(len(firsts), self.seed, _SHUFFLED)(np.arange(len(firsts)))
-            mine = dealt(sizes[chosen], ranks) == rank
-            return firsts[chosen][mine], sizes[chosen][mine]
+            firsts, sizes = self._shuffled_blocks()
+            mine = dealt(sizes, ranks) == rank
+            return firsts[mine], sizes[mine]
+        firsts, sizes = self.block_starts, np.diff(self.block_starts, append=self.samples)
         start = part_start(self.samples, ranks, rank)
         end = start + part_size(self.samples, ranks, rank)
         first, last = np.maximum(firsts, start), np.minimum(firsts + sizes, end)
         return first[first < last], (last - first)[first < last]
+
+    def _shuffled_blocks(self) -> tuple[np.ndarray, np.ndarray]:
+        """First sample and size of every block, in the order in which `shuffled` deals them to ranks."""
+        chosen = Permutation(len(self.block_starts), self.seed, _SHUFFLED)(np.arange(len(self.block_starts)))
+        return self.block_starts[chosen], np.diff(self.block_starts, append=self.samples)[chosen]
 
     def left(self, taken: Sequence[Segment], epoch: int) -> np.ndarray:
         """Which samples of a kept partition the segments have left, bool (samples,)."""

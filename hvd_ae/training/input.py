@@ -55,7 +55,7 @@ class Input:
             return
         given = self._settings.shuffle_memory
         if given is not None:
-            needed = bytes_as_text(memory_of(self._source, self._fields, window))
+            needed = memory_of(self._source, self._fields, window)  # to the byte: a rounded one could give another window
             raise refused_on_all(f"shuffle_memory={given} gives the samples another order than this run has had so far: go on "
                                  f"with --shuffle-memory {needed}, or without it")
         kept = self.memory.kept
