@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -160,7 +161,7 @@ def make_default_folder(settings: TrainSettings) -> RunFolder:
 
 
 def default_name(settings: TrainSettings) -> str:
-    data = Path(settings.data).stem.replace(":", "-")
+    data = re.sub(r"[^\w.-]+", "-", Path(settings.data).stem).strip("-_")[:40] or "data"  # of a pattern or a list, too
     model = settings.model.replace(":", ".")
     return f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{data}-{model}-{settings.averaging}"
 

@@ -135,6 +135,9 @@ def test_a_summary_adds_up_epochs_and_ends_with_the_last():
     ("fashion-mnist", "deep", "fashion-mnist-deep-gradient"),
     ("/a/b/mine.npy", "my.models:build", "mine-my.models.build-gradient"),
     ("synthetic:64x8", "shallow", "synthetic-64x8-shallow-gradient"),
+    ("sims/run_*.npy", "deep", "run-deep-gradient"),
+    ("a.npy,b.npy", "deep", "a.npy-b-deep-gradient"),
+    ("cam.nc:T", "deep", "cam-deep-gradient"),
 ])
 def test_a_run_without_a_folder_gets_one_named_by_what_it_is(data, model, name, monkeypatch):
     monkeypatch.setattr(run_folder.time, "strftime", lambda form: "20260102-030405")
