@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hvd_ae.errors import NotWritten, OutOfSync, Refused, Stopped
+from hvd_ae.runtime.speaker import is_mine_to_say
 from hvd_ae.runtime.world import read_launch
 
 if TYPE_CHECKING:  # a failure before any command runs must not import TensorFlow first
@@ -41,9 +42,9 @@ def end_job(error: BaseException) -> int:
     # before MPI runs, all refuse what all were given
     raised_on_all_ranks = expected and (error.raised_on_all_ranks or size == 1)
     speaks = not raised_on_all_ranks or (rank if size > 1 else _launched_rank()) == 0
-    if speaks and expected:
+    if speaks and expected and (raised_on_all_ranks or is_mine_to_say()):
         print(f"hvd-ae: {error}", file=sys.stderr, flush=True)
-    elif speaks:
+    elif speaks and not expected:
         where = f"rank {rank} of {size} failed:\n" if size > 1 else ""
         print(f"hvd-ae: {where}{''.join(traceback.format_exception(error))}", file=sys.stderr, flush=True)
     if size > 1 and not raised_on_all_ranks:

@@ -28,9 +28,13 @@ def read_block(self, block, fields):
         if what == "stalls":
             time.sleep(1000)
         elif what == "replaces" and not os.path.exists(path + ".old"):
-            os.rename(path, path + ".old")
-            with open(path + ".old", "rb") as old, open(path, "wb") as new:
+            with open(path, "rb") as old, open(path + ".new", "wb") as new:
                 new.write(old.read())
+            os.rename(path, path + ".old")
+            os.rename(path + ".new", path)
+    elif what == "replaces" and glob.glob(run + "/checkpoints/step-????????"):
+        while not os.path.exists(path + ".old"):  # both ranks are to see it in the same moment
+            time.sleep(0.001)
     return original(self, block, fields)
 
 BlockSource.read_block = read_block
