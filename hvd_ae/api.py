@@ -22,7 +22,7 @@ from hvd_ae.runs.folder import RunFolder, as_json, make_default_folder
 from hvd_ae.runs.metrics_file import MetricsFile
 from hvd_ae.runs.outcome import draw_loss, draw_pictures, in_raw_units_of, save_models, summarize
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all
-from hvd_ae.runtime.log import log
+from hvd_ae.runtime.log import let_root_speak, log
 from hvd_ae.runtime.signals import catch_signals, clear_signals, stop_requested
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
@@ -63,6 +63,7 @@ def train(settings: TrainSettings, comm: Communicator | None = None, source: Spl
     settings = settings.resolved()
     with catch_signals():
         comm = comm or start(settings.collectives, settings.threads)
+        let_root_speak(comm.world.is_root, settings.log_level or ("warning" if settings.quiet else None))
         with _held_folder(settings, comm) as folder:
             settings = dataclasses.replace(settings, collectives=comm.name, run_dir=str(folder.path))
             checkpoints = Checkpoints(folder)

@@ -17,9 +17,14 @@ class _StandardOutput(logging.StreamHandler):
         return sys.stdout
 
 
-def let_root_speak(is_root: bool) -> None:
-    """Show the root's lines on standard output, where the script has not arranged its logging otherwise."""
-    log.setLevel(logging.INFO if is_root else logging.WARNING)
+def let_root_speak(is_root: bool, level: str | None = None) -> None:
+    """Show the root's lines on standard output, where the script has not arranged its logging otherwise.
+
+    Args:
+        level: of the root's lines, such as "info", which is what None means; other ranks say no less than warnings.
+    """
+    number = logging.INFO if level is None else logging.getLevelNamesMapping()[level.upper()]
+    log.setLevel(number if is_root else max(number, logging.WARNING))
     if not log.handlers and not logging.getLogger().handlers:
         log.addHandler(_StandardOutput())
         log.propagate = False

@@ -14,6 +14,7 @@ Loss = Literal["mse", "bce"]
 Activation = Literal["sigmoid", "linear"]
 Scaling = Literal["none", "linear", "sqrt"]
 Collectives = Literal["horovod", "mpi", "single"]
+LogLevel = Literal["info", "warning", "error"]
 Normalize = Literal["none", "standard", "minmax", "robust", "log1p", "log1p+standard"]
 NormalizePer = Literal["feature", "channel", "all"]
 Missing = Literal["refuse", "mean", "zero"]
@@ -102,6 +103,8 @@ class RunSettings:
     check_every: int = setting(100, "Steps between checks that ranks are in sync.", at_least=1)
     stall_timeout: float = setting(600.0, "Seconds that a rank may wait for another before the job ends and says for which; 0 "
                                    "waits for ever.", at_least=0)
+    quiet: bool = setting(False, "Show no progress, and of what is said only warnings and errors.")
+    log_level: LogLevel | None = setting(None, "How much is said [info; warning with --quiet].")
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def _check_combinations(s: TrainSettings) -> None:
                       "instance normalize='standard'")
     if s.resume and s.run_dir is None:
         raise Refused("resume=True needs a folder to go on in: give --run-dir")
+    if s.quiet and s.log_level == "info":
+        raise Refused("log_level='info' has no effect with quiet=True, which shows no more than warnings: drop one of them")
     if (s.outer_optimizer or "none") == "none":
         for name in ("outer_learning_rate", "outer_momentum"):
             if getattr(s, name) is not None:

@@ -3,7 +3,6 @@
 import json
 import os
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hvd_ae.api import train
 from hvd_ae.collectives.communicator import Traffic
 from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs import folder as run_folder
-from hvd_ae.runs.console import Console, epoch_line
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json, default_name, make_default_folder
 from hvd_ae.runs.outcome import draw_pictures, summarize
@@ -144,27 +142,6 @@ def test_a_run_without_a_folder_gets_one_named_by_what_it_is(data, model, name, 
     assert default_name(TrainSettings(data=data, model=model)) == f"runs/20260102-030405-{name}"
 
 
-def session(rank=0, epochs=5):
-    """What a callback that shows progress looks at."""
-    return SimpleNamespace(comm=SimpleNamespace(world=World(rank, 2)), settings=TrainSettings(epochs=epochs), cursor=Cursor(),
-                           steps_per_epoch=4)
-
-
-def test_the_root_says_a_line_an_epoch_and_shows_no_bar_where_there_is_no_terminal(capsys, caplog):
-    caplog.set_level("INFO", "hvd_ae")
-    display = Console()
-    display.on_steps(session())
-    assert display.on_epoch(session(), {**REPORT.record(), "samples_per_second": 12345.6, "drift": 0.0123}) is None
-    display.on_epoch(session(), {**REPORT.record(), "in_sync": None})
-    display.on_epoch(session(), {**REPORT.record(), "val_mse": None, "in_sync": None})  # a task without reconstructions
-    display.on_epoch(session(rank=1), REPORT.record())
-    assert caplog.messages == [
-        "epoch 1/5  train_loss 0.50000  val_mse 0.25000  12,346 samples/s  drift 0.0123  in sync",
-        "epoch 1/5  train_loss 0.50000  val_mse 0.25000  speed not measured",
-        "epoch 1/5  train_loss 0.50000  speed not measured"]
-    assert capsys.readouterr() == ("", "")
-
-
 def test_traffic_of_an_epoch_is_a_difference():
     assert Traffic(5, 700, 2.5) - Traffic(2, 200, 0.5) == Traffic(3, 500, 2.0)
 
@@ -257,8 +234,3 @@ def test_a_record_that_a_crash_cut_short_is_no_damage(tmp_path):
     assert folder.begin(SETTINGS, step=10, epochs=1) == (f"{folder.metrics} lacks 1 of 1 epochs (1): damaged or removed, the "
                                                          "run goes on without them")
     assert folder.begin(SETTINGS, step=0, epochs=0) is None
-
-
-def test_a_task_without_a_mean_square_error_is_shown_without():
-    record = {"epoch": 1, "train_loss": 0.5, "val_mse": None, "samples_per_second": None, "drift": None, "in_sync": False}
-    assert epoch_line(record, 2) == "epoch 1/2  train_loss 0.50000  speed not measured"
