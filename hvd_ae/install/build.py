@@ -68,6 +68,8 @@ def environment(mpi: Mpi, cuda: Path | None, cmake: Path, folder: Path) -> dict[
         ours |= {name: value for name, value in os.environ.items() if name.startswith("HOROVOD_")}
         ours |= {"HOROVOD_CUDA_HOME": str(cuda), "CUDAToolkit_ROOT": str(cuda), **nccl.environment(folder)}
         search_path += f":{nccl.search_path()}"
+    if mpi.vendor == "intelmpi":  # from a wheel, its compiler wrappers do not know where they are
+        ours.setdefault("I_MPI_ROOT", str(mpi.home))
     cores = min(len(os.sched_getaffinity(0)), 8)
     return (
         ours

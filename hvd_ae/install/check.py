@@ -1,10 +1,12 @@
 """The proof that the installation works: a real all-reduce over two ranks, and one MPI library for all."""
 
+import filecmp
 import json
 import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 from hvd_ae.install.mpi import Mpi
 from hvd_ae.install.probe import MARK
@@ -77,7 +79,7 @@ def _libraries(answer: dict, mpi: Mpi) -> str:
     """What is wrong with the MPI libraries that one rank has loaded, or an empty string."""
     if answer["mpi4py"] is None:
         return f"mpi4py cannot be used: {answer['mpi4py_error']}; `pip install 'mpi4py>=4'`"
-    if [os.path.realpath(file) for file in answer["horovod"]] != [str(mpi.library)]:
+    if len(answer["horovod"]) != 1 or not _is_same(answer["horovod"][0], mpi.library):
         return (
             f"Horovod was built for {mpi.library} but loads {', '.join(answer['horovod']) or 'none'}: "
             "look for another MPI in LD_LIBRARY_PATH, LD_PRELOAD or MPI4PY_LIBMPI"
@@ -88,3 +90,9 @@ def _libraries(answer: dict, mpi: Mpi) -> str:
             f"set MPI4PY_LIBMPI={mpi.library}, or uninstall the `mpich` wheel from this environment"
         )
     return ""
+
+
+def _is_same(file: str, library: Path) -> bool:
+    """Whether a program that has loaded one has loaded the other; a wheel carries copies where others have links."""
+    return os.path.realpath(file) == str(library) or (
+        os.path.dirname(os.path.realpath(file)) == str(library.parent) and filecmp.cmp(file, library, shallow=False))

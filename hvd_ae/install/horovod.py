@@ -18,7 +18,7 @@ def install_horovod(gpu: bool = False, mpi_home: str | None = None, cache: Path 
 
     Args:
         gpu: let Horovod use NCCL on NVIDIA GPUs (`HOROVOD_GPU_OPERATIONS=NCCL`).
-        mpi_home: a site's own MPI, as `find_mpi` takes it; by default the one in this environment.
+        mpi_home: another MPI than that of the mpirun on the PATH, as `find_mpi` takes it.
         cache: folder for wheels, sources and logs; by default as `cache_folder` finds it.
 
     Raises:
@@ -31,7 +31,7 @@ def install_horovod(gpu: bool = False, mpi_home: str | None = None, cache: Path 
     cache = cache_folder(cache)
     changes = edits(None if mpi.embedded else mpi.mpirun, gpu)
     folder = wheel_folder(cache, tensorflow, mpi, gpu, changes)
-    say(f"Horovod {HOROVOD_VERSION} for {tensorflow} and {mpi}{', with NCCL' if gpu else ''}")
+    say(f"Horovod {HOROVOD_VERSION} for {tensorflow} and {mpi}, started by {mpi.mpirun}{', with NCCL' if gpu else ''}")
     wheel = cached_wheel(folder)
     if wheel:
         needs.packages()

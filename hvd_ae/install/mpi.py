@@ -1,4 +1,4 @@
-"""Which MPI: the one inside this Python environment, or a site's own when the user says so."""
+"""Which MPI: the one whose mpirun starts the ranks, or another when the user says so."""
 
 import os
 import re
@@ -53,14 +53,15 @@ class Mpi:
         return "$ORIGIN/" + os.path.relpath(Path(sys.prefix) / "lib", horovod)
 
     def __str__(self) -> str:
-        return f"{self.vendor} {self.version} ({'of this environment' if self.embedded else self.home})"
+        return f"{self.vendor} {self.version} ({'of this environment' if self.embedded else self.library.parent})"
 
 
 def find_mpi(mpi_home: str | None = None) -> Mpi:
-    """The MPI to build for: `mpi_home`, else $MPI_HOME, else this environment's own, else that of the PATH.
+    """The MPI to build for: `mpi_home`, else $MPI_HOME, else the one that starts this environment's ranks.
 
-    `mpi_home` is the folder that has `bin/mpicxx` in it, or the word `mpicc`: the MPI whose mpicc is on the
-    PATH.
+    The latter is the MPI of the `mpirun` that comes first on the PATH, where this environment's own programs come first
+    unless the PATH says otherwise. `mpi_home` is the folder that has `bin/mpicxx` in it, or the word `mpicc`: the MPI
+    whose mpicc is on the PATH.
 
     Raises:
         Refused: there is no usable MPI there.
@@ -68,30 +69,46 @@ def find_mpi(mpi_home: str | None = None) -> Mpi:
     said = mpi_home or os.environ.get("MPI_HOME") or None
     where = "--mpi-home" if mpi_home else "MPI_HOME"
     if said == "mpicc":
-        return _on_path()
+        return _on_path("mpicc", os.environ.get("PATH", os.defpath))
     if said is not None:
         folder = Path(said).expanduser().absolute()
         if not (folder / "bin" / "mpicxx").is_file():
             raise Refused(
                 f"{where}={said} has no bin/mpicxx: name the folder of an MPI with its compiler wrappers, "
-                f"or leave {where} out to use the MPI of this environment"
+                f"or leave {where} out to use the MPI of the mpirun on the PATH"
             )
         return describe(folder / "bin" / "mpicxx")
-    if is_embedded(Path(sys.prefix) / "bin" / "mpicxx"):
-        return describe(Path(sys.prefix) / "bin" / "mpicxx")
-    return _on_path()
+    own, path = os.path.join(sys.prefix, "bin"), os.environ.get("PATH", os.defpath)
+    return _on_path("mpirun", path if own in path.split(os.pathsep) else f"{own}{os.pathsep}{path}")
 
 
-def _on_path() -> Mpi:
-    # The folder of mpicc decides, as the user said; it may be this environment's own when that comes first.
-    mpicc = shutil.which("mpicc")
-    mpicxx = mpicc and Path(mpicc).with_name("mpicxx")
-    if not mpicxx or not mpicxx.is_file():
+def _on_path(program: str, path: str) -> Mpi:
+    found = shutil.which(program, path=path)
+    if not found:
         raise Refused(
-            "no MPI found: `pip install mpich` puts one into this environment, without root; "
-            "or name a site's own with --mpi-home FOLDER (the folder that has bin/mpicxx in it)"
+            f"no MPI found, for no {program} is on the PATH: `pip install mpich` puts one into this environment, without "
+            "root; or name a site's own with --mpi-home FOLDER (the folder that has bin/mpicxx in it)"
         )
-    return describe(mpicxx)
+    compiler = _compiler_beside(Path(found), program)
+    if not compiler:
+        raise Refused(
+            f"{found} has no mpicxx beside it: install the development files of its MPI (Debian: libopenmpi-dev or "
+            "libmpich-dev), or name another MPI with --mpi-home FOLDER (the folder that has bin/mpicxx in it)"
+        )
+    return describe(compiler)
+
+
+def _compiler_beside(program: Path, name: str) -> Path | None:
+    """The mpicxx of the same MPI, where links are followed as far as they have one: /usr/bin/mpirun leads to
+    mpirun.openmpi, whose compiler is mpicxx.openmpi, whatever /usr/bin/mpicxx is."""
+    found = None
+    while True:
+        compiler = program.with_name(program.name.replace(name, "mpicxx"))
+        if name in program.name and compiler.is_file():
+            found = compiler
+        if not program.is_symlink():
+            return found
+        program = program.parent / program.readlink()
 
 
 def is_embedded(compiler: Path) -> bool:
@@ -106,17 +123,11 @@ def describe(compiler: Path) -> Mpi:
     Raises:
         Refused: its launcher or library is missing, or the library does not say what it is.
     """
-    mpirun = compiler.with_name("mpirun")
+    mpirun = compiler.with_name(compiler.name.replace("mpicxx", "mpirun"))
     if not mpirun.is_file():
         raise Refused(f"{compiler} has no mpirun beside it: install the whole MPI, or name another (--mpi-home)")
     library = _library(compiler)
-    asked = subprocess.run(
-        [sys.executable, "-c", VERSION_PROGRAM, str(library)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    asked = _said(sys.executable, "-c", VERSION_PROGRAM, str(library))
     for pattern, vendor in VENDORS:
         found = re.search(pattern, asked.stdout)
         if found:
@@ -129,13 +140,26 @@ def describe(compiler: Path) -> Mpi:
 
 
 def _library(compiler: Path) -> Path:
-    """The libmpi that programs compiled with this wrapper are linked to, as the wrapper itself says."""
-    shown = subprocess.run([str(compiler), "-show"], capture_output=True, text=True, timeout=60, check=False)
-    folders = [Path(folder) for folder in re.findall(r"-L ?(\S+)", shown.stdout)]
+    """The library that programs compiled with this wrapper are linked to, as the wrapper itself says."""
+    shown = _said(str(compiler), "-show").stdout
+    folders = [Path(folder) for folder in re.findall(r'-L ?"?([^\s"]+)', shown)]
+    # libmpich in Debian's MPICH, beside which there may be the libmpi of another MPI
+    named = [name for name in re.findall(r"-l(mpi\w*)", shown) if not re.search("cxx|fort|mpifh", name)]
     for folder in [*folders, compiler.parent.parent / "lib", compiler.parent.parent / "lib64"]:
-        if (folder / "libmpi.so").exists():
-            # A wheel cannot carry a link, so its libmpi.so is one line for the linker: INPUT(libmpi.so.12)
-            head = (folder / "libmpi.so").read_bytes()[:200]
-            named = re.match(rb"INPUT ?\( ?([^ )]+)", head)
-            return (folder / (named[1].decode() if named else "libmpi.so")).resolve()
-    raise Refused(f"no libmpi.so where {compiler} looks for it: install the MPI's development files too")
+        for name in named or ["mpi"]:
+            if (folder / f"lib{name}.so").exists():
+                return _as_loaded(folder / f"lib{name}.so")
+    raise Refused(f"no lib{(named or ['mpi'])[0]}.so where {compiler} looks for it: install the MPI's development files too")
+
+
+def _as_loaded(library: Path) -> Path:
+    """The file that a program linked to this one loads."""
+    # A wheel cannot carry a link, so its libmpi.so is one line for the linker, INPUT(libmpi.so.12), or a copy
+    script = re.match(rb"INPUT ?\( ?([^ )]+)", library.read_bytes()[:200])
+    soname = re.search(r"SONAME.*\[(.+)\]", _said("readelf", "-d", str(library)).stdout)
+    loaded = library.with_name(script[1].decode() if script else soname[1] if soname else library.name)
+    return (loaded if loaded.exists() else library).resolve()
+
+
+def _said(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

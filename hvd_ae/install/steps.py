@@ -6,10 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+from hvd_ae.install.errors import ERROR, why_failed
+
 SECONDS_BETWEEN_LINES = 20.0
 LAST_LINES = 15
 FIRST_ERRORS = 10
-ERROR = re.compile(r"(^|[\s:])(fatal )?error[:\s]|CMake Error|\w(Error|Exception):|command not found", re.IGNORECASE)
 
 
 class StepFailed(SystemExit):
@@ -40,7 +41,8 @@ def run_step(sentence: str, command: list[str], log: Path, env: dict[str, str] |
             raise
     if process.returncode != 0:
         print(last_lines(log), file=sys.stderr)
-        raise StepFailed(f"{sentence}: exit status {process.returncode}; the whole output is in {log}")
+        why = why_failed(log.read_text(encoding="utf-8", errors="replace")) or f"exit status {process.returncode}"
+        raise StepFailed(f"{sentence}: {why}; the whole output is in {log}")
 
 
 def _watch(process: subprocess.Popen, log: Path) -> None:

@@ -1,6 +1,7 @@
 """What MPI needs before it starts, what it and Horovod say of themselves, and which library files this process has loaded."""
 
 import os
+import re
 import sys
 
 from hvd_ae.runtime.world import World
@@ -82,4 +83,5 @@ def mapped_mpi() -> list[str]:
     """The files of MPI libraries in this process's memory: two of them means two MPIs."""
     with open("/proc/self/maps", encoding="utf-8") as maps:
         files = {line.split(maxsplit=5)[5].strip() for line in maps if "libmpi" in line}
-    return sorted(file for file in files if os.path.basename(file).startswith(("libmpi.", "libmpi_abi.")))
+    # libmpich in Debian's MPICH, libmpi_gnu_123 in Cray's; libmpifort and libmpi_cxx are parts of the same MPI
+    return sorted(file for file in files if re.match(r"libmpi(ch|_abi|_cray|_gnu_\w+|_intel)?\.", os.path.basename(file)))

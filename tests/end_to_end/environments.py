@@ -4,15 +4,21 @@ import importlib.metadata
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 
-def bring(requirement: str, environment: Path) -> None:
-    """Put into an environment what a requirement depends on, all the way down, without what was required itself."""
+def bring(requirement: str, environment: Path, without: Collection[str] = ()) -> None:
+    """Put into an environment what a requirement depends on, all the way down, without what was required itself.
+
+    Args:
+        without: names of distributions that are left out.
+    """
     for distribution in required_by(Requirement(requirement), set()):
+        if distribution.name in without:
+            continue
         for file in distribution.files:
             source = Path(os.path.normpath(file.locate()))
             target = environment / source.relative_to(sys.prefix)

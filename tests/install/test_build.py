@@ -1,5 +1,6 @@
 """What the build is told, and what happens when a step or a need fails."""
 
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hvd_ae.errors import Refused
-from hvd_ae.install import build, needs, sources, steps
+from hvd_ae.install import build, errors, needs, sources, steps
 from hvd_ae.install.mpi import Mpi
 
 MPI = Mpi(
@@ -60,6 +61,31 @@ def test_a_compilers_message_far_above_the_end_is_shown(tmp_path):
     assert shown[:2] == [message, "..."]
     assert shown[-1] == "exit status 1"
     assert len(shown) == 2 + steps.LAST_LINES
+
+
+NOTHING_COMPILES = """
+-- Could NOT find MPI_CXX (missing: MPI_CXX_WORKS)
+CMake Error at /usr/share/cmake/FindPackageHandleStandardArgs.cmake:230 (message):
+  Could NOT find MPI (missing: MPI_CXX_FOUND)
+
+-- Configuring incomplete, errors occurred!
+"""
+
+
+@pytest.mark.parametrize(("output", "sentence"), [
+    (NOTHING_COMPILES, r"CMake Error at .*230 \(message\): Could NOT find MPI \(missing: MPI_CXX_FOUND\) \(.*--mpi-home"),
+    ("x\na.cc:3:9: fatal error: tensorflow/core/x.h: No such file\nb.cc:1: error: y", "^a.cc:3:9: fatal error: "
+     "tensorflow/core/x.h: No such file \\(.*take one of 2.18"),
+    ("ImportError: no numpy\nerror: subprocess failed", "^ImportError: no numpy$"),
+    ("nothing that looks like one", "^$")])
+def test_the_first_error_and_its_remedy_are_in_the_sentence(output, sentence):
+    assert re.search(sentence, errors.why_failed(output)), errors.why_failed(output)
+
+
+def test_a_step_names_the_first_error(tmp_path):
+    program = "print('a.cc:1: error: no x'); print('b.cc:1: error: no y'); raise SystemExit(1)"
+    with pytest.raises(steps.StepFailed, match=r"^it did not work: a\.cc:1: error: no x; the whole output is in "):
+        steps.run_step("it did not work", [sys.executable, "-c", program], tmp_path / "a.log")
 
 
 def test_a_command_that_is_not_there_is_one_sentence(tmp_path):

@@ -1,5 +1,6 @@
 """The judgement over what two ranks found; the real two-rank run is the end of every set-up."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -39,6 +40,17 @@ def test_ranks_that_agree_pass():
 )
 def test_ranks_that_do_not_agree_are_told_apart(changed, sentence):
     assert sentence in check.judge(answers(**changed), MPI)
+
+
+def test_a_copy_beside_the_library_is_the_same(tmp_path):
+    """Intel's wheel has libmpi.so and libmpi.so.12, of which mpi4py loads one and Horovod is linked to the other."""
+    for name, content in (("libmpi.so", "one"), ("libmpi.so.12", "one"), ("libmpi.so.40", "two")):
+        (tmp_path / name).write_text(content)
+    found = dataclasses.replace(MPI, library=tmp_path / "libmpi.so.12")
+    for name, sentence in (("libmpi.so", ""), ("libmpi.so.40", "but loads")):
+        loaded = [str(tmp_path / name)]
+        said = check.judge(answers(horovod=loaded, mpi4py=loaded), found)
+        assert sentence in said and bool(said) == bool(sentence)
 
 
 def test_a_lost_rank_is_noticed():

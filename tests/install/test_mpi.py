@@ -1,6 +1,7 @@
 """Which MPI is taken, and the sentence when there is none."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def described(monkeypatch):
 
 
 def test_no_mpi_is_one_sentence_with_the_way_out():
-    with pytest.raises(Refused, match="no MPI found: `pip install mpich`"):
+    with pytest.raises(Refused, match="no MPI found, for no mpirun is on the PATH: `pip install mpich`"):
         mpi.find_mpi()
 
 
@@ -48,6 +49,33 @@ def test_the_order_is_argument_then_variable_then_environment_then_path(monkeypa
     assert mpi.find_mpi() == variable / "bin/mpicxx"
     assert mpi.find_mpi(str(argument)) == argument / "bin/mpicxx"
     assert mpi.find_mpi("mpicc") == on_path / "bin/mpicxx"
+
+
+def test_the_mpirun_that_comes_first_on_the_path_decides(monkeypatch, tmp_path, described):
+    """The environment's own only where the PATH, as `activate` sets it, has nothing before it."""
+    own, module = make_mpi(tmp_path / "own"), make_mpi(tmp_path / "module")
+    monkeypatch.setattr(sys, "prefix", str(own))
+    monkeypatch.setenv("PATH", f"{own}/bin:{module}/bin")
+    assert mpi.find_mpi() == own / "bin/mpicxx"
+    monkeypatch.setenv("PATH", f"{module}/bin:{own}/bin")
+    assert mpi.find_mpi() == module / "bin/mpicxx"
+
+
+def test_links_lead_to_the_compiler_of_the_same_mpi(monkeypatch, tmp_path, described):
+    """As in Debian, where each name is a choice of its own among the MPIs that are installed."""
+    place = tmp_path / "bin"
+    make_mpi(tmp_path, files=("bin/mpicxx.mpich", "bin/mpirun.mpich", "bin/mpicxx.openmpi", "bin/orterun"))
+    for link, target in (("mpirun.openmpi", "orterun"), ("chosen-mpirun", "mpirun.openmpi"), ("mpirun", "chosen-mpirun"),
+                         ("mpicxx", "mpicxx.mpich")):
+        (place / link).symlink_to(target)
+    monkeypatch.setenv("PATH", str(place))
+    assert mpi.find_mpi() == place / "mpicxx.openmpi"
+
+
+def test_a_launcher_without_its_compiler_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(make_mpi(tmp_path / "run-time", files=("bin/mpirun",)) / "bin"))
+    with pytest.raises(Refused, match="run-time/bin/mpirun has no mpicxx beside it: install the development files"):
+        mpi.find_mpi()
 
 
 @pytest.mark.parametrize("by", ["argument", "variable"])
@@ -85,6 +113,17 @@ def test_the_one_line_libmpi_of_a_wheel_leads_to_the_real_file(monkeypatch, tmp_
     (home / "lib" / "libmpi.so.12").write_text("")
     monkeypatch.setenv("PATH", os.defpath)
     assert mpi._library(home / "bin/mpicxx") == home / "lib" / "libmpi.so.12"
+
+
+def test_the_library_is_the_one_that_the_wrapper_names_under_the_name_that_programs_load(monkeypatch, tmp_path):
+    """libmpich beside another MPI's libmpi; and a copy where others have a link."""
+    home = make_mpi(tmp_path / "debian", says="of another MPI")
+    (home / "bin/mpicxx").write_text(f"#!/bin/sh\necho g++ -L{home}/lib -lmpichcxx -lmpich\n")
+    monkeypatch.setenv("PATH", os.defpath)
+    for name in ("libmpich.so", "libmpich.so.12"):
+        command = ["cc", "-shared", "-x", "c", os.devnull, "-Wl,-soname,libmpich.so.12", "-o", str(home / "lib" / name)]
+        subprocess.run(command, check=True, timeout=60)
+    assert mpi._library(home / "bin/mpicxx") == home / "lib" / "libmpich.so.12"
 
 
 def test_only_the_embedded_mpi_is_looked_for_relative_to_horovod(monkeypatch):
