@@ -14,13 +14,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
-.PHONY: help setup train test soak bench test-gpu-build lint clean
+.PHONY: help setup train test soak bench test-gpu-build test-mpis lint clean
 
 help:
 	@echo 'make train   set up, then train on two MPI ranks; the pictures are in the folder named at the end (ARGS="--epochs 5" changes the run)'
 	@echo 'make test    set up, then run the whole test suite; at most 25 minutes on two cores'
 	@echo 'make soak    the tests of faults with two hundred kills, and what takes too long for every change; an hour and more'
 	@echo 'make test-gpu-build   whether Horovod still compiles with NCCL; needs nvcc, and no GPU'
+	@echo 'make test-mpis   Open MPI 4.1 and 5, Intel MPI, MPICH 4.0 and 5: builds Horovod for each, and tries each; an hour'
 	@echo 'make bench   a short version of every benchmark, and which targets were met; eleven minutes of a machine with nothing else to do'
 	@echo 'make setup   only make the environment in .venv and build Horovod for it (minutes the first time)'
 	@echo 'make lint    ruff, and shellcheck where it is installed'
@@ -43,6 +44,10 @@ soak: $(STAMP)
 # Downloads more than a gigabyte, and compiles for GPUs; no GPU is needed, but nvcc is.
 test-gpu-build: $(STAMP)
 	timeout 3000 python -m pytest tests/gpu_build
+
+# Environments stay in build/mpis, 3 GB of links to what .venv has; Debian's MPIs are left out where they are not installed.
+test-mpis: $(STAMP)
+	HVD_AE_MPIS=build/mpis timeout 7200 python -m pytest -rs tests/mpis
 
 # What a benchmark cannot measure here it says, and the others go on.
 BENCHMARKS ?= startup allreduce step peers scaling network memory input p1b1 plan

@@ -31,6 +31,7 @@ from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.checkpointing.restore import Resumed, restore_newest
 from hvd_ae.training.checkpointing.save import set_aside
 from hvd_ae.training.cursor import Cursor
+from hvd_ae.training.fewer_ranks import as_on
 from hvd_ae.training.saved_model import check_saved_model
 from hvd_ae.training.session import Session, load_on_all
 
@@ -64,6 +65,7 @@ def train(settings: TrainSettings, comm: Communicator | None = None, source: Spl
     with catch_signals():
         comm = comm or start(settings.collectives, settings.threads)
         let_root_speak(comm.world.is_root, settings.log_level or ("warning" if settings.quiet else None))
+        settings = as_on(settings, comm.world)
         with _held_folder(settings, comm) as folder:
             settings = dataclasses.replace(settings, collectives=comm.name, run_dir=str(folder.path))
             checkpoints = Checkpoints(folder)
@@ -188,6 +190,7 @@ def announce(session: Session) -> None:
     rate = scaled_rate(s.learning_rate, s.lr_scaling, trainers)
     nodes = f" on {world.nodes} nodes" if world.nodes > 1 else ""
     every = f" every {s.sync_every} steps" if s.sync_every else ""
+    accumulated = f" x {s.accumulate} steps accumulated" if (s.accumulate or 1) > 1 else ""
     normalized = "" if s.normalize == "none" else f", normalized by {s.normalize} (losses too, and val_mse in raw units)"
     warm_up = f" after {s.warmup_epochs:g} epochs of warm-up" if s.warmup_epochs else ""
     log.info(
@@ -195,7 +198,8 @@ def announce(session: Session) -> None:
         f"data: {train.name}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
         f"shape {shapes}, partition {s.partition}{normalized}\n"
         f"model: {s.model}, {session.learner.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
-        f"global batch: {s.batch_size * trainers} ({trainers} x {s.batch_size}), {s.optimizer} at learning rate "
+        f"global batch: {s.batch_size * trainers * (s.accumulate or 1)} ({trainers} x {s.batch_size}{accumulated}), "
+        f"{s.optimizer} at learning rate "
         f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})")
     for line in about_gpus(s.collectives, world.size):
         log.info(line)

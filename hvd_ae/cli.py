@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import os
+import shlex
 import sys
 
 from hvd_ae.errors import Refused
@@ -26,6 +27,7 @@ COMMANDS = {
     "convert": (commands.ConvertSettings, "hvd_ae.commands.convert.convert:convert", True),
     "doctor": (commands.DoctorSettings, "hvd_ae.commands.doctor.doctor:doctor", False),
     "verify": (commands.VerifySettings, "hvd_ae.commands.verify:verify", True),
+    "run": (commands.RunOnRanksSettings, "hvd_ae.commands.run.run:run", False),
     "install-horovod": (commands.InstallHorovodSettings, "hvd_ae.commands.install_horovod:install_horovod", False),
 }
 
@@ -64,6 +66,8 @@ def parse_command(arguments: list[str]) -> tuple[str, object]:
         if name in ("", "-h", "--help"):
             print(_overview())
             raise SystemExit(0 if name else 2)
+        if name == "run" and "--" in rest:  # what follows is another command's, and stays as it is
+            rest = [*rest[: rest.index("--")], shlex.join(rest[rest.index("--") + 1 :])]
         if name not in COMMANDS:
             raise Refused(f"{name!r} is no command: use one of {', '.join(COMMANDS)}")
         return name, parse(f"hvd-ae {name}", COMMANDS[name][0], rest)

@@ -1,6 +1,9 @@
 """What can go wrong, by exit status: the command line turns each of these into one sentence."""
 
 
+RANK_LOST = 76  # the exit status of a job that ended because a rank gave no answer any more
+
+
 class Refused(ValueError):
     """The user's input was refused: the message names the value, the rule and the way out. Exit status 2."""
 

@@ -7,22 +7,30 @@ source "${HVD_AE_JOBS:-jobs}/site.sh"
 # launch RANKS COMMAND...: so many ranks of a command, each on cores of its own; returns the command's exit status.
 #
 # Nodes are filled one after the other. SIGUSR1, SIGUSR2 and SIGTERM reach every rank as SIGUSR1: srun answers SIGTERM
-# by killing the ranks, and mpirun dies of SIGUSR2.
+# by killing the ranks, and mpirun dies of SIGUSR2. When a rank was lost, the command is started again on the nodes that
+# answer, with --resume and the global batch of as many ranks as there were at first.
 launch() {
-    local ranks=$1 status signalled="" stopped="" launcher_pid=""
-    local -a launcher
+    local ranks=$1 status step before signalled="" stopped="" launcher_pid="" restarts=0 fruitless=0
+    local -a launcher again=() nodes=()
+    local -A failures=()
     trap 'signalled=yes stopped=yes; [ -z "$launcher_pid" ] || kill -USR1 "$launcher_pid" || true' USR1 USR2 TERM
     stage_data || return 1
+    [ "$ranks" != "$SLURM_NTASKS" ] || ranks=$((ranks - HVD_AE_SPARE_NODES * per_node))
     make_launcher "$ranks"
     export OMP_NUM_THREADS=$threads
-    [ -z "$stopped" ] || return 75
-    "${launcher[@]}" "${@:2}" "${stage[@]}" &
-    launcher_pid=$!
-    while :; do # a signal ends `wait` early
-        signalled=""
-        status=0
-        wait "$launcher_pid" || status=$?
-        [ -n "$signalled" ] || break
+    while :; do
+        [ -z "$stopped" ] || return 75
+        status=0 before=$(newest_step "$@")
+        start_and_wait "${@:2}" "${stage[@]}" "${again[@]}" || status=$?
+        if [ -n "$stopped" ] || ! lost "$status"; then break; fi
+        step=$(newest_step "$@")
+        if [ "$step" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
+        echo "a rank was lost (status $status); the newest checkpoint is that of step $step" >&2
+        # Twice in a row nothing was gained: no accident any more.
+        if [ "$fruitless" = 2 ] || [ "$restarts" -ge "$HVD_AE_RESTARTS" ] || ! look_for_nodes; then status=76; break; fi
+        restarts=$((restarts + 1)) again=(--resume --as-ranks "$ranks")
+        make_launcher "$((ranks < per_node * ${#nodes[@]} ? ranks : per_node * ${#nodes[@]}))"
+        echo "restart $restarts of at most $HVD_AE_RESTARTS, on ${nodes[*]}" >&2
     done
     trap '' USR1 USR2 TERM
     # Ranks that died of the signal, before they could answer it, have lost nothing but the steps since a checkpoint.
@@ -30,11 +38,57 @@ launch() {
     return "$status"
 }
 
-# Sets the array `launcher`.
+# Starts the ranks, and returns their launcher's exit status; a signal ends `wait` early.
+start_and_wait() {
+    local status
+    "${launcher[@]}" "$@" &
+    launcher_pid=$!
+    while :; do
+        signalled="" status=0
+        wait "$launcher_pid" || status=$?
+        [ -n "$signalled" ] || return "$status"
+    done
+}
+
+# lost STATUS: whether it says that a rank was killed (by srun, or by mpirun), gave no answer, or went with its node (255).
+lost() { case $1 in 76 | 6 | 7 | 8 | 9 | 11 | 15 | 134 | 135 | 136 | 137 | 139 | 143 | 255) ;; *) return 1 ;; esac; }
+
+# newest_step COMMAND...: of the checkpoints in the command's run folder; 0 where there is none.
+newest_step() {
+    local folder="" step
+    while [ $# -gt 0 ]; do
+        case $1 in --run-dir) folder=${2:-} ;; --run-dir=*) folder=${1#*=} ;; esac
+        shift
+    done
+    step=$(cd "$folder/checkpoints" 2>/dev/null && printf '%s\n' step-* | grep -xE 'step-[0-9]+' | sort | tail -n 1) || true
+    step=${step#step-}
+    echo "$((10#${step:-0}))"
+}
+
+# Sets the array `nodes` to those of the job that answer, without those that failed twice; fails where none does.
+look_for_nodes() {
+    local node seconds=$HVD_AE_ANSWER_WITHIN
+    local -A asked=()
+    nodes=()
+    while read -r node; do
+        [ "${failures[$node]:-0}" -lt 2 ] || continue
+        timeout --kill-after=5 "$seconds" srun --mpi=none --quiet --overlap --nodes=1 --ntasks=1 --nodelist="$node" true &
+        asked[$node]=$!
+    done < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+    while read -r node; do
+        [ -n "${asked[$node]:-}" ] || continue
+        if wait "${asked[$node]}"; then nodes+=("$node"); else failures[$node]=$((${failures[$node]:-0} + 1)); fi
+    done < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+    [ "${#nodes[@]}" -gt 0 ] || { echo "no node of the job answers" >&2; return 1; }
+}
+
+per_node=$(((${SLURM_NTASKS:-1} + ${SLURM_NNODES:-1} - 1) / ${SLURM_NNODES:-1}))
+
+# Sets the array `launcher`, for the nodes of the array `nodes`, or any.
 make_launcher() {
-    local ranks=$1 per_node nodes
-    per_node=$(((SLURM_NTASKS + SLURM_NNODES - 1) / SLURM_NNODES))
-    nodes=$(((ranks + per_node - 1) / per_node))
+    local ranks=$1 count IFS=,
+    local -a chosen=()
+    count=$(((ranks + per_node - 1) / per_node))
     if [ "$ranks" -gt "$SLURM_NTASKS" ]; then
         echo "$ranks ranks do not fit into a job of $SLURM_NTASKS tasks: ask for more --nodes or --ntasks-per-node" >&2
         exit 2
@@ -42,10 +96,12 @@ make_launcher() {
     case $HVD_AE_LAUNCHER in
         srun) # --cpus-per-task again, because srun no longer takes it from the job; --wait, because the other ranks of one
             # that was killed would wait for it, while ranks that stop together may be a second apart
-            launcher=(srun --mpi="$HVD_AE_SRUN_MPI" --nodes="$nodes" --ntasks="$ranks" --ntasks-per-node="$per_node"
-                --cpus-per-task="$threads" --cpu-bind=cores --wait=20) ;;
+            [ "${#nodes[@]}" = 0 ] || chosen=(--nodelist="${nodes[*]:0:count}")
+            launcher=(srun --mpi="$HVD_AE_SRUN_MPI" --nodes="$count" --ntasks="$ranks" --ntasks-per-node="$per_node"
+                --cpus-per-task="$threads" --cpu-bind=cores --wait=20 "${chosen[@]}") ;;
         mpirun) # the processes through which mpirun reaches the nodes must not be bound to one core
-            launcher=(env SLURM_CPU_BIND=none mpirun -np "$ranks" "${mpirun_options[@]}") ;;
+            [ "${#nodes[@]}" = 0 ] || chosen=("$mpirun_hosts" "${nodes[*]:0:count}")
+            launcher=(env SLURM_CPU_BIND=none mpirun -np "$ranks" "${mpirun_options[@]}" "${chosen[@]}") ;;
         *)
             echo "HVD_AE_LAUNCHER=$HVD_AE_LAUNCHER is not known: use srun or mpirun" >&2
             exit 2 ;;

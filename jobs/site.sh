@@ -20,6 +20,9 @@ HVD_AE_SRUN_MPI=${HVD_AE_SRUN_MPI:-pmi2}
 threads=${SLURM_CPUS_PER_TASK:-1}
 # shellcheck disable=SC2034  # launch.sh reads it
 mpirun_options=(-bind-to "core:$threads")
+# How mpirun is told its nodes, when some of the job's are gone. Open MPI: --host
+# shellcheck disable=SC2034
+mpirun_hosts=-hosts
 
 # 3. Files. Run folders are written by one rank and read by people: a shared file system.
 HVD_AE_RUNS=${HVD_AE_RUNS:-runs}
@@ -29,6 +32,11 @@ HVD_AE_DATA_SOURCE=${HVD_AE_DATA_SOURCE:-}
 
 # 4. preemptible.sbatch gives up after so many requeues, Slurm's own included.
 HVD_AE_REQUEUES=${HVD_AE_REQUEUES:-20}
+# When a rank was lost, every script starts again within its job, at most so many times; a node that does not answer within so
+# many seconds is left out. A job outlives its nodes with sbatch --no-kill; so many nodes are kept for those that fail.
+HVD_AE_RESTARTS=${HVD_AE_RESTARTS:-20}
+HVD_AE_ANSWER_WITHIN=${HVD_AE_ANSWER_WITHIN:-30}
+HVD_AE_SPARE_NODES=${HVD_AE_SPARE_NODES:-0}
 
 # 5. Network, where the nodes have several and the wrong one is taken.
 # export HYDRA_IFACE=ib0 FI_TCP_IFACE=ib0 NCCL_SOCKET_IFNAME=ib0

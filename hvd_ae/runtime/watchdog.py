@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from mpi4py import MPI
 
-from hvd_ae.errors import ranks_are_together
+from hvd_ae.errors import RANK_LOST, ranks_are_together
 from hvd_ae.runtime.failure import end_all_ranks
 
 LONGER = 10  # times the timeout, for work that was announced
@@ -161,7 +161,7 @@ class Watchdog:
             found.append("all ranks waited for one another")
         print(f"hvd-ae: rank {self._communicator.rank} waited for most of --stall-timeout {self._timeout:g} s: "
               f"{', and '.join(found)}; what each rank was doing is in {self._folder}", file=sys.stderr, flush=True)
-        end_all_ranks(1)
+        end_all_ranks(RANK_LOST if silent else 1)
 
     def _write_stacks(self) -> None:
         try:

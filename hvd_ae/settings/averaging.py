@@ -42,9 +42,9 @@ _WITH_PERIODS = ("parameter", "overlapped", "post-local", "hierarchical", "adapt
 _WITH_OUTER_STEP = ("parameter", "post-local", "hierarchical")
 
 
-def _own(strategies: tuple[str, ...], default, help: str, **bounds):
-    """A setting of these strategies alone, which must stay the same when a run goes on."""
-    return setting(None, help, same_on_resume=True, of=strategies, strategy_default=default, **bounds)
+def _own(strategies: tuple[str, ...], default, help: str, same_on_resume: bool = True, **bounds):
+    """A setting of these strategies alone, which must mostly stay the same when a run goes on."""
+    return setting(None, help, same_on_resume=same_on_resume, of=strategies, strategy_default=default, **bounds)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class AveragingSettings:
         ("parameter", "post-local", "hierarchical", "adaptive"), "keep",
         "What an average does to the optimizer's state (momentum and the like)")
     accumulate: int | None = _own(("gradient", "sharded"), 1, "Steps whose gradients are added up before they are averaged",
-                                  at_least=1)
+                                  same_on_resume=False, at_least=1)  # fewer ranks may need more
     clip_norm: float | None = _own(("gradient", "sharded", "post-local"), None,
                                    "Largest norm of the averaged gradient over all parameters", above=0, example=1.0)
     compression: Compression | None = _own(("gradient", "post-local"), "none",

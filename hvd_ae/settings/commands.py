@@ -148,6 +148,19 @@ class VerifySettings:
 
 
 @dataclass(frozen=True)
+class RunOnRanksSettings:
+    """Start `-- train ...` on ranks by mpirun, and again on those that are left when one was lost, with --resume."""
+
+    np: int = setting(None, "Ranks; -np says the same.", at_least=1)
+    hosts: str | None = setting(None, "Machines, with commas between them, each with how many ranks it takes: a:4,b:4. What "
+                                "is more than -np ranks need is spare [this machine].")
+    launcher: str = setting("mpirun", "What starts the ranks, with options of its own.")
+    restarts: int | None = setting(None, "At most so many; two in a row that gained no checkpoint end the job in any case "
+                                   "[HVD_AE_RESTARTS, else 20].", at_least=0)
+    command: str = setting(None, "train and its settings, after --", positional=True)
+
+
+@dataclass(frozen=True)
 class InstallHorovodSettings:
     """Build Horovod for exactly the TensorFlow and the MPI that are here, and check it with two ranks."""
 

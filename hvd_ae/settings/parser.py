@@ -36,7 +36,9 @@ def parse(program: str, settings_class: type, arguments: list[str]):
 
 
 def _with_hyphens(argument: str) -> str:
-    """--batch_size and --batch-size are the same flag."""
+    """--batch_size and --batch-size are the same flag; -np is how mpirun spells --np."""
+    if argument == "-np":
+        return "--np"
     flag, equals, value = argument.partition("=")
     return flag.replace("_", "-") + equals + value if flag.startswith("--") else argument
 

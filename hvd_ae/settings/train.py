@@ -98,6 +98,9 @@ class RunSettings:
     run_dir: str | None = setting(None, "Where everything goes [runs/ and a name made of date, data, model and averaging].")
     resume: bool = setting(False, "Go on from the newest good checkpoint in --run-dir; start from nothing where there is "
                            "none.")
+    as_ranks: int | None = setting(None, "Keep the global batch and learning rate of so many ranks, --batch-size and "
+                                   "--accumulate following from it: so `hvd-ae run` and the job scripts go on when ranks were "
+                                   "lost [the ranks there are].", at_least=1)
     checkpoint_every: int = setting(1, "Epochs between checkpoints; 0 writes none but the last.", at_least=0)
     keep_checkpoints: int = setting(2, "The newest so many; older ones are deleted.", at_least=1)
     check_every: int = setting(100, "Steps between checks that ranks are in sync.", at_least=1)

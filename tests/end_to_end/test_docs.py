@@ -22,6 +22,7 @@ ELSEWHERE = {
     *commands("On a cluster"),  # tests/slurm/test_scripts.py
     *commands("Fashion-MNIST"),  # below
     *commands("Plan"),  # test_plan.py
+    *commands("Outside Slurm"),  # tests/faults/test_mended.py
 }
 ALONE = {command for text in PAGES.values() for command in commands_in(text)
          if "hvd-ae doctor" in command}  # a job of its own, since it watches over the start of MPI

@@ -77,7 +77,7 @@ class Job:
         (path,) = self.folder.glob(f"runs/{run}/summary.json")
         return json.loads(path.read_text())
 
-    def notes(self, start: int = 0) -> list[dict]:
+    def notes(self, start: int | str = 0) -> list[dict]:
         """What the stand-in noted at a start of the job, in the order of ranks."""
         paths = sorted(self.folder.glob(f"start-{start}-rank-*.json"))
         return [json.loads(path.read_text()) for path in paths]

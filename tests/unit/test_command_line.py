@@ -19,7 +19,7 @@ from hvd_ae.settings.toml import flags_from_toml, to_toml
 from hvd_ae.settings.train import TrainSettings, strategy_defaults
 
 POSITIONAL = {"evaluate": ["some-run"], "reconstruct": ["some-run"], "probe": ["some-run"],
-              "convert": ["some.npy", "other.h5"]}
+              "convert": ["some.npy", "other.h5"], "run": ["train"]}
 
 
 @pytest.mark.parametrize("given", [

@@ -11,7 +11,7 @@ from hvd_ae.averaging.strategy import OfRanks, Strategy
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.runtime.consensus import broadcast_text
 from hvd_ae.training.checkpointing.files import BadFile, read_json, read_vectors
-from hvd_ae.training.checkpointing.save import own_prefix
+from hvd_ae.training.checkpointing.names import own_prefix
 
 _BYTES_AT_ONCE = 64 << 20  # of a vector that one rank passes on to all
 

@@ -12,8 +12,9 @@ from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.consensus import gather_texts, refused_on_all, run_on_all
 from hvd_ae.training.checkpointing.files import BadFile, read_json, read_vectors
+from hvd_ae.training.checkpointing.names import checkpoints, own_prefix, step_of
 from hvd_ae.training.checkpointing.reshard import resharded
-from hvd_ae.training.checkpointing.save import FORMAT, checkpoints, own_prefix, step_of, variables_of
+from hvd_ae.training.checkpointing.save import FORMAT, variables_of
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.session import Session, broadcast_variables
 
@@ -112,7 +113,9 @@ class _Checkpoint:
             raise BadFile(f"{path} was written by {wrote} in format {manifest.get('format')}, and this is hvd_ae "
                           f"{version('hvd_ae')}, which reads format {FORMAT}: go on with the version that wrote it")
         self.ranks = manifest["ranks"]
-        self.is_exact = self.ranks == self._world.size
+        # those of another period are at another place in it
+        self._has_same_period = manifest.get("accumulate", self._settings.accumulate) == self._settings.accumulate
+        self.is_exact = self.ranks == self._world.size and self._has_same_period
         self.records, self.had_schedule, self.callbacks = (manifest[name] for name in ("records", "had_schedule", "callbacks"))
         self.window: int | None = manifest["window"]
         self._own_files = read_json(path / f"{own_prefix(self._world.rank)}json") if self._has_own and self.is_exact else {}
@@ -124,7 +127,7 @@ class _Checkpoint:
     @property
     def has_same_steps(self) -> bool:
         """Whether the ranks that train, and their batch, are those of the run that wrote it."""
-        return (self._manifest["trainers"], self._manifest["batch_size"]) == (
+        return self._has_same_period and (self._manifest["trainers"], self._manifest["batch_size"]) == (
             self._session.trainers.size, self._settings.batch_size)
 
     @property

@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -31,6 +30,7 @@ from hvd_ae.errors import NotWritten
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.settings.train import same_on_resume
 from hvd_ae.training.checkpointing.files import sync_folder, write_json, write_vectors
+from hvd_ae.training.checkpointing.names import checkpoints, own_prefix, step_of
 
 if TYPE_CHECKING:
     from hvd_ae.training.session import Session
@@ -68,6 +68,7 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
     partial = folder / f"{final.name}.partial"
     manifest = {
         "format": FORMAT, "ranks": world.size, "trainers": session.trainers.size, "batch_size": session.settings.batch_size,
+        "accumulate": session.settings.accumulate,
         "of_ranks": bool(own) or cursor.step_in_epoch > 0,
         "position": dataclasses.asdict(dataclasses.replace(cursor, loss_sum=loss_sum)),
         "settings": {name: getattr(session.settings, name) for name in same_on_resume()}, "variables": variables_of(session),
@@ -156,16 +157,3 @@ def set_aside(path: Path) -> Path | None:
     except OSError:
         return None
     return other
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, the newest first."""
-    return sorted((path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)), key=step_of, reverse=True)
-
-
-def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step-"))
-
-
-def own_prefix(rank: int) -> str:
-    return f"rank-{rank:05d}."

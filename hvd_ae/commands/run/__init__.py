@@ -1,0 +1,1 @@
+"""`hvd-ae run`: a job on ranks that is started again when a rank was lost."""
