@@ -21,6 +21,9 @@ from hvd_ae.runs.files import replacing
 from hvd_ae.runs.folder import RunFolder, as_json, make_default_folder
 from hvd_ae.runs.metrics_file import MetricsFile
 from hvd_ae.runs.outcome import draw_loss, draw_pictures, in_raw_units_of, save_models, summarize
+from hvd_ae.runs.page.callback import Page
+from hvd_ae.runs.page.samples import save_look
+from hvd_ae.runs.tracking import make_trackers
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all
 from hvd_ae.runtime.log import let_root_speak, log
 from hvd_ae.runtime.signals import catch_signals, clear_signals, stop_requested
@@ -69,7 +72,8 @@ def train(settings: TrainSettings, comm: Communicator | None = None, source: Spl
         with _held_folder(settings, comm) as folder:
             settings = dataclasses.replace(settings, collectives=comm.name, run_dir=str(folder.path))
             checkpoints = Checkpoints(folder)
-            everything = [MetricsFile(folder, checkpoints), Console(), *callbacks, checkpoints]
+            trackers = run_on_all(comm, lambda: make_trackers(settings.track, folder))
+            everything = [MetricsFile(folder, checkpoints), Console(), *callbacks, checkpoints, Page(folder), *trackers]
             known = Statistics.load(folder.statistics) if comm.world.is_root else None  # of a run that goes on
             with (comm.watched(settings.stall_timeout, folder.stalled), _loaded(settings, comm, source) as loaded,
                   Session(settings, comm, loaded, task, everything, statistics=known) as session):
@@ -172,9 +176,9 @@ def _write_outcome(session: Session, folder: RunFolder) -> dict:
     model = learner.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
     model, encoder = in_raw_units_of(session.task, session.source.train.fields, model)
     save_models(model, encoder, folder.path)
-    draw_loss(records, settings.loss, folder.path)
+    draw_loss(records, settings, folder.path)
     if session.task.reconstructs:
-        draw_pictures(model, encoder, session.raw_source, folder.path)
+        save_look(draw_pictures(model, encoder, session.raw_source, folder.path), folder.path / "samples.npz")
     summary = summarize(settings, session.comm.world, learner.flat.layout.size, records, checksum(parameters), session.cursor,
                         session.input.data_bytes)
     folder.write_summary(summary)

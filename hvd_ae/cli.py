@@ -21,6 +21,8 @@ COMMANDS = {
     "train": (TrainSettings, "hvd_ae.commands.train:train", False),
     "evaluate": (commands.EvaluateSettings, "hvd_ae.commands.evaluate:evaluate", True),
     "reconstruct": (commands.ReconstructSettings, "hvd_ae.commands.reconstruct:reconstruct", True),
+    "report": (commands.ReportSettings, "hvd_ae.commands.report:report", False),
+    "track": (commands.TrackSettings, "hvd_ae.commands.track:track", True),
     "compare": (commands.CompareSettings, "hvd_ae.commands.compare.compare:compare", True),
     "probe": (commands.ProbeSettings, "hvd_ae.commands.probe.probe:probe", True),
     "plan": (commands.PlanSettings, "hvd_ae.commands.plan.plan:plan", True),

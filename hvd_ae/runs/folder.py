@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,20 @@ class RunFolder:
     @property
     def config(self) -> Path:
         return self.path / "config.toml"
+
+    def read_config(self) -> dict:
+        """The settings that the run was trained by, as they were written.
+
+        Raises:
+            Refused: there is no such run, or its settings cannot be read.
+        """
+        try:
+            return tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except OSError:
+            raise Refused(f"{self.path} holds no config.toml: give the folder of a run, such as `hvd-ae train` names at its "
+                          "end") from None
+        except ValueError as error:  # no TOML, or no text
+            raise Refused(f"{self.config} cannot be read ({error}): was it changed?") from None
 
     @property
     def summary(self) -> Path:
@@ -136,6 +151,14 @@ class RunFolder:
                 if isinstance(record, dict) and {type(record.get("epoch")), type(record.get("step"))} == {int}:
                     records.append(record)
         return records
+
+    def read_summary(self) -> dict | None:
+        """None where the run has not ended, or what is there is no summary."""
+        try:
+            summary = json.loads(self.summary.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return summary if isinstance(summary, dict) else None
 
     def write_summary(self, summary: dict) -> None:
         self.check_held()

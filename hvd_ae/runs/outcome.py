@@ -6,10 +6,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hvd_ae.data.source import LABELS, SAMPLES, Field, Splits
+from hvd_ae.data.source import SAMPLES, Field, Splits
 from hvd_ae.models.build import find_encoder
 from hvd_ae.models.raw_units import in_raw_units
 from hvd_ae.runs.files import replacing
+from hvd_ae.runs.page.samples import Look, look
+from hvd_ae.runs.page.sections import loss_unit
 from hvd_ae.runs.plots import picture_shape, plot_latent, plot_loss, plot_profiles, plot_reconstructions
 from hvd_ae.runtime.versions import versions
 from hvd_ae.runtime.world import World
@@ -18,7 +20,6 @@ from hvd_ae.tasks.task import Task, normalization_of
 from hvd_ae.training.cursor import Cursor
 
 _PICTURES = 10
-_CODES = 2000
 
 
 def in_raw_units_of(task: Task, spec: Mapping[str, Field], model: keras.Model) -> tuple[keras.Model, keras.Model | None]:
@@ -40,32 +41,26 @@ def save_models(model: keras.Model, encoder: keras.Model | None, folder: Path) -
                 part.save(partial)
 
 
-def draw_loss(records: list[dict], loss: str, folder: Path) -> None:
+def draw_loss(records: list[dict], settings: TrainSettings, folder: Path) -> None:
     """`loss.png`, where an epoch has ended."""
     if records:
-        plot_loss(records, loss, folder / "loss.png")
+        plot_loss(records, loss_unit(vars(settings)), folder / "loss.png")
 
 
-def draw_pictures(model: Callable, encoder: Callable | None, source: Splits, folder: Path) -> None:
+def draw_pictures(model: Callable, encoder: Callable | None, source: Splits, folder: Path) -> Look:
     """Of an autoencoder and validation samples: `reconstructions.png`, and `latent.png` where there is an encoder."""
-    validation = source.validation
-    first = np.arange(min(_PICTURES, validation.count))
-    originals = validation.seen(first)
-    reconstructions = np.asarray(model(originals, training=False), np.float32)
-    picture = picture_shape(validation.fields[SAMPLES].shape)
+    seen = look(model, encoder, source.validation)
+    originals, reconstructions = seen.originals[:_PICTURES], seen.reconstructions[:_PICTURES]
+    picture = picture_shape(source.validation.fields[SAMPLES].shape)
     if picture:
         shape = (-1, *picture)
         plot_reconstructions(originals.reshape(shape), reconstructions.reshape(shape), folder / "reconstructions.png")
     else:
-        flat = (len(first), -1)
+        flat = (len(originals), -1)
         plot_profiles(originals.reshape(flat)[:5], reconstructions.reshape(flat)[:5], folder / "reconstructions.png")
-    if encoder is not None:
-        chosen = np.arange(min(_CODES, validation.count))
-        codes = np.concatenate([np.asarray(encoder(validation.seen(part), training=False), np.float32)
-                                for part in np.array_split(chosen, -(-len(chosen) // 256))])
-        labels = validation.read(chosen, [LABELS])[LABELS] if LABELS in validation.fields else None
-        if np.isfinite(codes).all():  # a run that diverged has no components to show
-            plot_latent(codes, labels, folder / "latent.png")
+    if seen.codes is not None and np.isfinite(seen.codes).all():  # a run that diverged has no components to show
+        plot_latent(seen.codes, seen.labels, folder / "latent.png")
+    return seen
 
 
 def summarize(settings: TrainSettings, world: World, parameters: int, records: list[dict], checksum: int,

@@ -27,18 +27,18 @@ def picture_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     return None
 
 
-def plot_loss(records: list[dict], loss_name: str, path: Path) -> None:
-    """Training and validation loss against epochs, on a logarithmic scale."""
+def plot_loss(records: list[dict], unit: str, path: Path) -> None:
+    """Training and validation loss, of this unit, against epochs, on a logarithmic scale."""
     figure = Figure(figsize=(6, 4), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     epochs = [record["epoch"] for record in records]
     marker = "o" if len(records) < 30 else None
     axes.plot(epochs, [record["train_loss"] for record in records], label="training (mean over the epoch)", marker=marker)
     axes.plot(epochs, [record["val_loss"] for record in records], label="validation (after the epoch)", marker=marker)
-    axes.set(xlabel="epoch", ylabel=f"{loss_name} per sample", yscale="log")
+    axes.set(xlabel="epoch", ylabel=unit, yscale="log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper center", ncols=2)
     save_figure(figure, path)
 
 
@@ -72,8 +72,9 @@ def plot_profiles(originals: np.ndarray, reconstructions: np.ndarray, path: Path
         axes.plot(original, linewidth=0.8, label="original")
         axes.plot(reconstruction, linewidth=0.8, label="reconstructed")
         axes.set_yticks([])
-    figure.axes[0].legend(frameon=False, fontsize=7, loc="upper right")
-    figure.axes[-1].set_xlabel("feature")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside upper center", ncols=2)  # where it hides no curve
+    figure.axes[-1].set_xlabel("number of the feature")
     save_figure(figure, path)
 
 
@@ -111,7 +112,9 @@ def plot_latent(codes: np.ndarray, labels: np.ndarray | None, path: Path) -> Non
         axes.legend(frameon=False, markerscale=3, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     else:
         colours = {} if labels is None else {"c": labels, "cmap": "viridis"}
-        axes.scatter(points[:, 0], points[:, 1], s=5, alpha=0.6, **colours)
+        drawn = axes.scatter(points[:, 0], points[:, 1], s=5, alpha=0.6, **colours)
+        if labels is not None:
+            figure.colorbar(drawn, label="label")
     axes.set(xlabel=f"first principal component ({share[0]:.0%} of the variance)",
              ylabel=f"second ({share[1]:.0%})", title="codes of the validation samples")
     save_figure(figure, path)

@@ -62,6 +62,11 @@ def visible_gpus() -> int:
     return len(tf.config.list_physical_devices("GPU"))
 
 
+def gpu_peak_bytes() -> int:
+    """The most memory of its GPU that this process's tensors have taken so far; 0 without a GPU."""
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"]) if tf.config.list_logical_devices("GPU") else 0
+
+
 def uuid_of_own_gpu(local_rank: int) -> str:
     """Of the GPU that is this rank's; empty where it has none, or the driver does not say."""
     known, own = driver_gpus(), gpu_for(local_rank, visible_gpus())

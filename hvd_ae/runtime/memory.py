@@ -1,4 +1,4 @@
-"""How much memory this process may still take on its node."""
+"""How much memory this process has taken, and how much it may still take on its node."""
 
 from pathlib import Path
 
@@ -12,6 +12,15 @@ def free_bytes() -> int:
     available = psutil.virtual_memory().available
     limit, used = (_number(name) for name in ("memory.max", "memory.current"))
     return available if limit is None or used is None else max(0, min(available, limit - used))
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held so far; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return None
 
 
 def _number(name: str) -> int | None:

@@ -35,6 +35,23 @@ class ReconstructSettings:
 
 
 @dataclass(frozen=True)
+class TrackSettings:
+    """Tell a tracker of a run that was trained without it, or without a network."""
+
+    run: str = _run()
+    to: str = setting(None, "tensorboard, mlflow or csv.")
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Make a run's page anew, or put several runs on one page and into one table."""
+
+    runs: tuple[str, ...] = setting((), "Run folders.", positional=True)
+    output: str | None = setting(None, "The file to write [report.html of the run folder; of several, report.html here].")
+    open: bool = setting(False, "Show it in a browser.")
+
+
+@dataclass(frozen=True)
 class CompareSettings:
     """Train every averaging strategy from the same start in one job; write records, a table and a picture."""
 

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import difflib
-from typing import get_type_hints
+from typing import get_origin, get_type_hints
 
 from hvd_ae.errors import Refused
 from hvd_ae.settings.fields import RENAMED, base_type, check_bounds, choices_of, flag_of
@@ -60,7 +60,8 @@ class _ConfigParser(_Parser):
 
 
 def _make_parser(program: str, settings_class: type) -> _Parser:
-    positional = [f" {field.name.upper()}" for field in dataclasses.fields(settings_class) if field.metadata["positional"]]
+    positional = [f" {field.name.upper()}{' ...' * (get_origin(field.type) is tuple)}"
+                  for field in dataclasses.fields(settings_class) if field.metadata["positional"]]
     parser = _Parser(prog=program, usage=f"{program}{''.join(positional)} [OPTIONS]", description=settings_class.__doc__,
                      allow_abbrev=False,
                      formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100))
@@ -90,7 +91,9 @@ def _add(group, field: dataclasses.Field, hint) -> None:
     kind, flag = base_type(hint), flag_of(field.name)
     is_needed = field.default is None and type(None) not in getattr(hint, "__args__", ())
     text = _help_of(field, kind, is_needed).replace("%", "%%")
-    if field.metadata["positional"]:
+    if field.metadata["positional"] and get_origin(hint) is tuple:
+        group.add_argument(field.name, metavar=field.name.upper(), nargs="+", help=field.metadata["help"])
+    elif field.metadata["positional"]:
         group.add_argument(field.name, metavar=field.name.upper(), help=text)
     elif kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
@@ -108,7 +111,9 @@ def _help_of(field: dataclasses.Field, kind: type, is_needed: bool) -> str:
 
 
 def _read(name: str, value, hint):
-    """The value of a flag, which is text where the flag was given."""
+    """The value of a flag, which is text where the flag was given, and a list where there may be several."""
+    if isinstance(value, list):
+        return tuple(value)
     kind, choices = base_type(hint), choices_of(hint)
     if not isinstance(value, str) or kind is str:
         if choices and value is not None and value not in choices:

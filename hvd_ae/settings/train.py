@@ -106,6 +106,8 @@ class RunSettings:
     check_every: int = setting(100, "Steps between checks that ranks are in sync.", at_least=1)
     stall_timeout: float = setting(600.0, "Seconds that a rank may wait for another before the job ends and says for which; 0 "
                                    "waits for ever.", at_least=0)
+    track: str | None = setting(None, "tensorboard, mlflow, csv: what also records the run, with commas between them "
+                                "(docs/watching.md).")
     quiet: bool = setting(False, "Show no progress, and of what is said only warnings and errors.")
     log_level: LogLevel | None = setting(None, "How much is said [info; warning with --quiet].")
 

@@ -33,6 +33,7 @@ class Clock:
 
     def __init__(self, warm: bool, spent: float = 0.0):
         self.seconds = spent
+        self.input_seconds = spent  # in which this rank had no samples and waited for them
         self.warm_seconds, self.warm_samples = spent, 0
         self._warm = self._warm_at_end = warm
 
@@ -42,6 +43,7 @@ class Clock:
         while True:
             started = time.perf_counter()
             super_batch = next(iterator, None)
+            self.input_seconds += time.perf_counter() - started
             if super_batch is None:
                 return
             yield super_batch

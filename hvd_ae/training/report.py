@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvd_ae.collectives.communicator import Traffic
+from hvd_ae.runtime.devices import gpu_peak_bytes
+from hvd_ae.runtime.memory import peak_bytes
 from hvd_ae.training.execution import Clock
 
 if TYPE_CHECKING:
     from hvd_ae.training.session import Session
+
+_RANKS_KEPT = 64  # in the record of an epoch
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class EpochReport:
     drift: float | None  # root mean square distance of a rank from the average just before averaging
     in_sync: bool | None
     of_strategy: dict  # what the averaging strategy has to say besides
+    of_ranks: dict = dataclasses.field(default_factory=dict)  # what each rank's time went to: see `_of_ranks`
     of_task: dict = dataclasses.field(default_factory=dict)  # the task's other metrics of the validation samples, by name
 
     @property
@@ -59,7 +64,9 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
     sums = comm.sum(np.array([cursor.loss_sum, traffic.seconds, traffic.bytes_sent, squares, averages, bytes_decoded,
                               input_seconds])).numpy()
     seconds, warm_seconds = comm.maximum(np.array([clock.seconds, clock.warm_seconds])).numpy()
+    own = np.array([clock.seconds, clock.input_seconds, traffic.seconds, peak_bytes() or 0, gpu_peak_bytes()])
     ranks = comm.world.size
+    each = comm.all_gather(own, len(own) * ranks).numpy().reshape(ranks, len(own))
     return EpochReport(
         epoch=cursor.epoch + 1,
         step=cursor.step,
@@ -78,5 +85,22 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
         drift=math.sqrt(sums[3] / sums[4]) if sums[4] else None,
         in_sync=in_sync,
         of_strategy=strategy.epoch_metrics(),
+        of_ranks=_of_ranks(each),
         of_task={name: value for name, value in validation.items() if name not in ("val_loss", "val_mse")},
     )
+
+
+def _of_ranks(each: np.ndarray) -> dict[str, list]:
+    """Lists with an element a rank: its seconds in the epoch; those in which it waited for samples, and those in collectives,
+    waiting for other ranks included; the most memory it has held so far, and of its GPU, in bytes.
+
+    Of many ranks only some, so that a record stays short: evenly taken from the slowest, in computing, to the fastest.
+    """
+    chosen = np.arange(len(each))
+    if len(each) > _RANKS_KEPT:
+        computing = np.argsort(each[:, 0] - each[:, 1] - each[:, 2], kind="stable")
+        chosen = np.sort(computing[np.linspace(0, len(each) - 1, _RANKS_KEPT).round().astype(int)])
+    seconds, input_seconds, communication, memory, gpu_memory = each[chosen].T
+    lists = {"rank": chosen.tolist(), "seconds": seconds.round(4).tolist(), "input_seconds": input_seconds.round(4).tolist(),
+             "communication_seconds": communication.round(4).tolist(), "memory": memory.astype(int).tolist()}
+    return lists | ({"gpu_memory": gpu_memory.astype(int).tolist()} if gpu_memory.any() else {})

@@ -155,7 +155,7 @@ def test_a_run_alone_leaves_everything_that_is_promised(tmp_path):
     result = alone(tmp_path)
     assert {path.name for path in result.run_dir.iterdir()} == {
         "config.toml", "metrics.jsonl", "summary.json", "model.keras", "encoder.keras", "checkpoints", "loss.png",
-        "reconstructions.png", "latent.png"}
+        "reconstructions.png", "latent.png", "about.json", "samples.npz", "report.html"}
     assert strict((result.run_dir / "summary.json").read_text()) == result.summary
     assert result.summary["samples"] == 2 * 58 and result.summary["in_sync"] is True
     for name in ("loss", "reconstructions", "latent"):

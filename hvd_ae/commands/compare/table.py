@@ -74,7 +74,7 @@ def plot_comparison(records: list[dict], path: Path) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     _draw(axes[0], good, 0, 1.0, "seconds of training (tracing left out)")
     _draw(axes[1], good, 1, 1e-6, "megabytes sent per rank")
-    axes[0].set_ylabel("validation MSE")
+    axes[0].set_ylabel("validation MSE (data units, squared)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     save_figure(figure, path)
