@@ -15,7 +15,8 @@ def peers(axes: Axes, rows: list[dict]) -> None:
               color=["tab:blue" if is_ours(name) else "tab:gray" for name in names])
     if best_peer(rows):
         axes.axvline(best_peer(rows) * 1.25, color="tab:red", linewidth=1, label="1.25 times the best peer")
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set(xlabel="samples/s over all ranks, data input included", title="Model deep, global batch 256, the same two cores")
 
 
@@ -28,7 +29,7 @@ def step(axes: Axes, rows: list[dict]) -> None:
         axes.barh(places, [row["median"] * 1e3 for row in own], height=0.38, xerr=_errors(own, 1e3), label=engine, capsize=2)
     axes.set_yticks([place + 0.2 for place in range(len(parts))], parts)
     axes.invert_yaxis()
-    axes.legend(title="engine")
+    _legend_beside(axes, title="engine")
     axes.set(xlabel="milliseconds a step, slowest rank", title="A step, and its parts alone, on all ranks at once")
 
 
@@ -38,7 +39,7 @@ def allreduce(axes: Axes, rows: list[dict]) -> None:
         sizes = [row["bytes"] for row in own]
         axes.plot(sizes, [row["median"] * 1e6 for row in own], "o-", markersize=3, label=contestant)
         axes.fill_between(sizes, [row["low"] * 1e6 for row in own], [row["high"] * 1e6 for row in own], alpha=0.2)
-    axes.legend()
+    _legend_beside(axes)
     axes.grid(alpha=0.3, which="major")
     axes.set(xscale="log", yscale="log", xlabel="bytes of the vector", ylabel="microseconds, slowest rank",
              title=f"Sum over {rows[0]['ranks']} ranks")
@@ -56,7 +57,8 @@ def scaling(axes: Axes, rows: list[dict]) -> None:
         axes.plot(ranks, [max(ones) * each for each in ranks], "k--", linewidth=0.8, label="as many times one rank")
     axes.set_xticks(ranks)
     axes.set_ylim(bottom=0)
-    axes.legend()
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    _legend_beside(axes)
     axes.grid(alpha=0.3)
     cores = rows[0]["cores"] if not ones else max(row["cores"] for row in weak)
     axes.set(xlabel=f"ranks, one thread each, on {cores} cores", ylabel="samples/s over all ranks", title="Weak scaling")
@@ -72,8 +74,8 @@ def network(axes: Axes, rows: list[dict]) -> None:
         axes.bar([links.index(row["link"]) + number * width for row in own], [row["median"] for row in own], width,
                  yerr=_errors(own), capsize=2, label=strategy)
     axes.set_xticks([place + 0.4 - width / 2 for place in range(len(links))], links)
-    axes.legend(fontsize=8, loc="upper center", ncols=4)
-    axes.set_ylim(top=1.3 * max((row["high"] for row in measured), default=1.0))  # room for the legend
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    _legend_beside(axes)
     axes.set(ylabel="samples/s over both ranks", title="Two hosts joined by a link of this speed")
 
 
@@ -90,8 +92,7 @@ def memory(axes: Axes, rows: list[dict]) -> None:
     axes.barh(names, [row["peak"] / 1e9 for row in measured], color="tab:gray", label="peak resident size")
     axes.barh(names, [row["anonymous"] / 1e9 for row in measured], height=0.4, label="of it allocated (anonymous)")
     axes.invert_yaxis()
-    axes.set_xlim(right=1.5 * max((row["peak"] / 1e9 for row in measured), default=1.0))  # room for the legend
-    axes.legend(loc="upper right")
+    _legend_beside(axes)
     size = max((row["data_bytes"] for row in rows), default=0)
     axes.set(xlabel="GB, the rank that has most", title=f"Memory with {size / 1e9:.1f} GB of data")
 
@@ -126,7 +127,7 @@ def plan(axes: Axes, rows: list[dict]) -> None:
         axes.plot([min(rates), max(rates)], [min(rates), max(rates)], "k--", linewidth=0.8, label="as predicted")
     for number, place in enumerate(places):
         axes.scatter([], [], marker="s", c=f"C{number}", label=place)
-    axes.legend(fontsize=8)
+    _legend_beside(axes)
     axes.grid(alpha=0.3)
     axes.set(xscale="log", yscale="log", xlabel="achieved, samples/s over all ranks", ylabel="predicted, samples/s",
              title="hvd-ae plan beside training: a point for each strategy")
@@ -142,6 +143,11 @@ def draw(name: str, rows: list[dict]) -> Figure:
     figure = Figure(figsize=(8.5, 4.8), dpi=110, layout="constrained")
     PLOTS[name](figure.add_subplot(), rows)
     return figure
+
+
+def _legend_beside(axes: Axes, title: str | None = None) -> None:
+    """Where it hides nothing."""
+    axes.legend(title=title, fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _errors(rows: list[dict], factor: float = 1.0) -> list[list[float]]:
