@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-
 def pages(tmp_path_factory):
     """Of runs whose samples are pictures, lines and slices, with names that leave no room, and of all together."""
     root = tmp_path_factory.mktemp("pages")
-    folders = [run_folder(root / f"{name}-{'very-long-' * 12}", shape, epochs=epochs, ranks=ranks, samples=20,
+    folders = [run_folder(root / f"{name}-{'very_long_' * 12}", shape, epochs=epochs, ranks=ranks, samples=20,
                           name=f"{'folder/' * 30}{name}.npy")
                for name, shape, epochs, ranks in (("pictures", (8, 8), 5, 2), ("lines", (300,), 300, 64),
                                                   ("slices", (20, 24, 28), 1, 9))]

@@ -52,7 +52,7 @@ def test_the_page_is_there_while_a_run_goes_on_and_cannot_end_it(tmp_path, monke
 
     monkeypatch.setattr("hvd_ae.runs.page.callback.write_page", full)
     alone(tmp_path / "run", resume=True, epochs=3)
-    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    said = [record.message for record in caplog.records if (record.name, record.levelname) == ("hvd_ae", "WARNING")]
     assert said == [f"report.html is not up to date (OSError: no space): the training goes on, and `hvd-ae report "
                     f"{tmp_path / 'run'}` writes it anew"]
     assert main(["report", str(tmp_path / "run")]) == 0 and "3 of 3 epochs" not in at_end
