@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from hvd_ae.runs.page.charts import Series, line_chart
 from hvd_ae.runs.page.read import Run
+from hvd_ae.runs.page.sections import loss_unit
 from hvd_ae.runs.page.ticks import as_bytes, as_number
 from hvd_ae.runs.progress import as_time
 
@@ -62,10 +63,11 @@ def curves(runs: Sequence[Run]) -> list[Markup]:
     across = {"epochs": lambda run: [record["epoch"] for record in run.records],
               "seconds of training": lambda run: list(accumulate(record.get("seconds") or 0 for record in run.records)),
               "samples trained on": lambda run: [record.get("samples", 0) for record in run.records]}
-    charts = []
+    units, charts = {loss_unit(run.config) for run in runs}, []
+    unit = units.pop() if len(units) == 1 else "validation loss (each run's own)"
     for label, xs in across.items():
         series = [Series(name, xs(run), [record.get("val_loss") for record in run.records], number, number % 20 >= 10)
                   for number, (name, run) in enumerate(zip(names(runs), runs))]
-        charts.append(line_chart(f"Validation loss over {label}", series, label, "validation loss", is_log=True,
+        charts.append(line_chart(f"Validation loss over {label}", series, label, unit, is_log=True,
                                  whole=label == "epochs", height=300))
     return [chart for chart in charts if chart]

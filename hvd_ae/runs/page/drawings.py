@@ -79,7 +79,11 @@ def scatter(title: str, points: np.ndarray, x_label: str, y_label: str, groups: 
 
 
 def _around(values: np.ndarray) -> Axis:
-    return axis_of([float(values.min()), float(values.max())])
+    """An axis with a little room on both sides; of values without a range, one around them."""
+    low, high = float(values.min()), float(values.max())
+    ticks = axis_of([low, high]).ticks
+    low, high = (low - 0.04 * (high - low), high + 0.04 * (high - low)) if high > low else (ticks[0], ticks[-1])
+    return Axis(low, high, False, tuple(tick for tick in ticks if low <= tick <= high))
 
 
 def matrix(title: str, rows: Sequence[Sequence[int]], names: Sequence[str] = ()) -> Markup:
