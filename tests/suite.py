@@ -26,8 +26,8 @@ class Step:
 
 # One after the other, because a fault in what comes first explains a failure in what comes later; and side by side what
 # leaves a core idle for half of its time: jobs that wait until a limit is over, or that are one process.
-COMPUTES = [[Step(("unit", "install"), 600)], [Step(("parallel",), 1800)],
-            [Step(("end_to_end",), 1800), Step(("faults",), 1800)]]
+COMPUTES = [[Step(("unit",), 900), Step(("install", "faults"), 1800)], [Step(("parallel",), 1800)],
+            [Step(("end_to_end",), 1800)]]
 # Jobs of stand-ins that sleep until a signal comes, and daemons that look every few seconds.
 WAITS = Step(("slurm",), 1500)
 

@@ -64,8 +64,9 @@ class Loop:
         if session.settings.steps is not None:
             steps = min(steps, session.settings.steps - first.step)
         # ranks hold the same at the end of each period, the first of which a checkpoint may have cut: it is checked there
-        period, since = session.strategy.period or steps + 1, session.strategy.steps_into_period
-        check_every = math.ceil(session.settings.check_every / period) * period
+        period, since = session.strategy.period, session.strategy.steps_into_period
+        never = steps + since + 1  # where only the end of an epoch is one
+        check_every = math.ceil(session.settings.check_every / period) * period if period else never
         ends = call_ends(steps, check_every, session.bytes_per_step, session.strategy.steps_at_once, since)
         cuts = [first.step_in_epoch + end for end in ends]
         with super_batches(session.input.reader, plan, first.step_in_epoch, cuts, self._check) as feed:

@@ -3,7 +3,7 @@
     mpirun -np 3 python commands_in_turn.py COMMANDS RESULTS
 
 COMMANDS: a JSON file of [{"arguments": [...], "environment": {...}}, ...], where {rank} stands for the rank's number.
-RESULTS: a folder; each rank writes what each command came to into RANK.json, as [{"status", "out", "err"}, ...].
+RESULTS: a folder; each rank writes what each command came to into RANK.json, as [{"status", "out", "err", "seconds"}, ...].
 
 For commands that all ranks end in good order once MPI runs: one that a single rank ends, or all before they start MPI, is
 a job's end, and needs a job of its own.
@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def written_to(descriptor: int, kept: list[str]):
 
 
 def run(arguments: list[str], environment: dict[str, str]) -> dict:
-    out, err = [], []
+    out, err, started = [], [], time.monotonic()
     os.environ |= environment
     with written_to(1, out), written_to(2, err):
         try:
@@ -47,7 +48,7 @@ def run(arguments: list[str], environment: dict[str, str]) -> dict:
             status = exits.code
     for name in environment:
         del os.environ[name]
-    return {"status": status, "out": out[0], "err": err[0]}
+    return {"status": status, "out": out[0], "err": err[0], "seconds": time.monotonic() - started}
 
 
 def main(commands: str, results: str) -> None:

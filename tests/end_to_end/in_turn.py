@@ -11,7 +11,7 @@ SCRIPT = str(Path(__file__).with_name("commands_in_turn.py"))
 
 def run_in_turn(ranks: int, commands: list[list[str]], folder: Path, cwd: Path | None = None, timeout: float = 240,
                 environments: list[dict] | None = None) -> list[list[dict]]:
-    """What each command came to, by rank: its `status`, `out` and `err`, as `commands_in_turn.py` says.
+    """What each command came to, by rank: its `status`, `out`, `err` and `seconds`, as `commands_in_turn.py` says.
 
     Args:
         folder: for the commands and their results.

@@ -9,7 +9,7 @@ from hvd_ae.settings.commands import CompareSettings
 from tests.launch import HVD_AE, mpirun, succeeded
 
 # one that fails, and one for each that counts samples in its own manner; what each trains is shown in tests/parallel
-COMPARED = ["gradient", "sharded", "adasum", "parameter", "one-shot", "server", "server:async"]
+COMPARED = ["gradient", "sharded", "adasum", "parameter", "server:async"]
 
 
 def test_no_strategy_is_left_out_of_a_comparison():

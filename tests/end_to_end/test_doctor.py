@@ -37,7 +37,7 @@ def test_an_mpi_that_its_launcher_ends_as_it_starts():
 
 @pytest.mark.parametrize(("package", "limit", "said"), [
     ("horovod", 90, "fault    Horovod      rank 1: does not load (libodd.so: cannot open"),
-    ("mpi4py", 30, "fault    launcher     the start of MPICH"),  # which takes as long; before that TensorFlow is imported
+    pytest.param("mpi4py", 30, "fault    launcher     the start of MPICH", marks=pytest.mark.soak),  # it takes as long
 ])
 def test_a_package_that_one_node_lacks(tmp_path, package, limit, said):
     """The others would wait for that rank."""

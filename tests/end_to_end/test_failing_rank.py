@@ -25,7 +25,7 @@ hvd_ae.train(hvd_ae.TrainSettings(data="synthetic:4000x64", model="shallow", epo
 '''
 
 
-@pytest.mark.parametrize(("collectives", "ranks"), [("horovod", 2), ("mpi", 2)])
+@pytest.mark.parametrize(("collectives", "ranks"), [("horovod", 2), pytest.param("mpi", 2, marks=pytest.mark.soak)])
 def test_an_exception_on_one_rank_ends_all_with_its_traceback(tmp_path, collectives, ranks):
     script = tmp_path / "fails.py"
     script.write_text(RAISES)

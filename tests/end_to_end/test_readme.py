@@ -22,6 +22,8 @@ def test_the_first_command(tmp_path):
         assert (tmp_path / "run" / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_into_an_environment_of_your_own(tmp_path, monkeypatch):
     """In a new environment with what setup.cfg asks for and no more, in the versions of the one that runs the tests."""
     environment = tmp_path / "env"

@@ -29,7 +29,7 @@ sys.exit(main([*command, f"{folder}/killed"]) or main([*command, f"{folder}/whol
 
 
 @pytest.mark.timeout(600 + 30 * KILLS)
-@pytest.mark.parametrize("averaging", CASES)
+@pytest.mark.parametrize("averaging", ["parameter", pytest.param("gradient", marks=pytest.mark.soak)])
 def test_killed_ranks_cost_no_sample(tmp_path, averaging):
     """Data have labels, ranks data of their own; after all kills every epoch is the one of an uninterrupted run."""
     seeded, started_at = random.Random(f"{averaging} {KILLS}"), time.monotonic()

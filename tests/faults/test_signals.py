@@ -78,8 +78,9 @@ def test_every_phase(tmp_path):
     assert "LATE: finished 4 epochs, same: True" in said
 
 
-@pytest.mark.parametrize(("launcher", "to", "name"), [("mpirun", "rank", "TERM"), ("mpirun", "launcher", "USR1"),
-                                                      ("horovodrun", "rank", "USR2")])
+@pytest.mark.parametrize(("launcher", "to", "name"), [
+    ("mpirun", "rank", "TERM"), ("horovodrun", "rank", "USR2"),
+    pytest.param("mpirun", "launcher", "USR1", marks=pytest.mark.soak)])
 def test_the_job_ends_with_75_and_one_sentence(tmp_path, launcher, to, name):
     command = [HVD_AE, "train", "--data", "synthetic:4000x64", "--model", "shallow", "--epochs", "100000", "--run-dir",
                str(tmp_path / "run")]

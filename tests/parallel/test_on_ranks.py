@@ -9,15 +9,32 @@ from tests.launch import mpirun, run, succeeded
 from tests.parallel.jobs import JOBS
 
 HERE = Path(__file__).parent / "on_ranks"
+NOTHING_COLLECTED = 5  # pytest's exit status
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=short"]
 
 
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("job", JOBS)
 def test_on_ranks(job):
+    ended = run_job(job)
+    assert "passed" in succeeded(ended)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("job", JOBS)
+def test_on_ranks_at_length(job):
+    """What is marked `soak` in there."""
+    ended = run_job(job, "-m", "soak")
+    assert ended.returncode == NOTHING_COLLECTED or "passed" in succeeded(ended)
+
+
+def run_job(job, *options):
     engine, ranks = JOBS[job]
     # with more ranks than cores, Horovod's thread is better asleep than looking for work every tenth of a millisecond
-    options = {"HVD_AE_TEST_ENGINE": engine, "HVD_AE_TEST_JOB": job, "HOROVOD_CYCLE_TIME": "1" if ranks > 2 else "0.1"}
-    command = [*PYTEST, str(HERE)]
-    ended = run(command, timeout=960, **options) if engine == "single" else mpirun(ranks, *command, timeout=960, **options)
-    assert "passed" in succeeded(ended)
+    environment = {"HVD_AE_TEST_ENGINE": engine, "HVD_AE_TEST_JOB": job,
+                   "HOROVOD_CYCLE_TIME": "1" if ranks > 2 else "0.1"}
+    command = [*PYTEST, *options, str(HERE)]
+    if engine == "single":
+        return run(command, timeout=960, **environment)
+    return mpirun(ranks, *command, timeout=960, **environment)

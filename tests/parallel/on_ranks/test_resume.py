@@ -60,6 +60,7 @@ def assert_warm(reports, ranks, updates):
         assert risen == pytest.approx(report.epoch / 8, abs=1.5 / (8 * updates)), report.epoch
 
 
+@pytest.mark.jobs("mpi-2")
 @pytest.mark.ranks(2, 3, 4)  # on one rank the rate does not rise
 @pytest.mark.parametrize("batch_size", [2, 30])
 def test_a_warm_up_goes_on_where_it_was_with_another_batch(comm, tmp_path_factory, batch_size):
@@ -79,6 +80,7 @@ def fewer_ranks(comm):
     return groups if comm.world.rank < fewer else None
 
 
+@pytest.mark.jobs("mpi-3")
 @pytest.mark.ranks(3, 4)  # some of which are several too
 def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_path_factory):
     folder, reports = shared_folder(comm, tmp_path_factory), []
@@ -93,9 +95,12 @@ def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_pat
 
 @pytest.mark.ranks(2, 3)  # these and one less divide 12
 @pytest.mark.parametrize("changes", [
-    {"optimizer": "momentum", "learning_rate": 0.1}, {"optimizer": "adam", "learning_rate": 0.01},
-    {"averaging": "sharded", "optimizer": "adam", "learning_rate": 0.01},
-    {"averaging": "parameter", "sync_every": 1, "outer_optimizer": "nesterov", "learning_rate": 0.1},
+    pytest.param({"optimizer": "momentum", "learning_rate": 0.1}, marks=pytest.mark.jobs("horovod-2")),
+    pytest.param({"optimizer": "adam", "learning_rate": 0.01}, marks=pytest.mark.jobs("horovod-2")),
+    # its optimizer's state is put together and cut anew
+    pytest.param({"averaging": "sharded", "optimizer": "adam", "learning_rate": 0.01}, marks=pytest.mark.jobs("mpi-3")),
+    pytest.param({"averaging": "parameter", "sync_every": 1, "outer_optimizer": "nesterov", "learning_rate": 0.1},
+                 marks=pytest.mark.jobs("mpi-3")),
 ], ids=lambda changes: " ".join(map(str, changes.values())))
 def test_law_4_another_number_of_ranks_goes_on_as_one_process_would(comm, tmp_path_factory, changes):
     """The global batch of 12 stays: parameters are those of one process, which never stopped and kept its momentum."""
@@ -114,6 +119,7 @@ def test_law_4_another_number_of_ranks_goes_on_as_one_process_would(comm, tmp_pa
         np.testing.assert_allclose(ended, parameters(whole), atol=1e-3 * moved)
 
 
+@pytest.mark.jobs("mpi-3")
 @pytest.mark.ranks(2, 3, 4)
 def test_own_vectors_are_read_once_and_come_out_as_promised_on_another_number_of_ranks(comm, tmp_path_factory,
                                                                                        monkeypatch):

@@ -30,10 +30,14 @@ def reference(comm, **changes):
     return _train_once(comm, settings(**changes))
 
 
+# the hardest of models, on parts that differ by rank, with a check every few steps
+EVERYTHING = {"model": "tests.parallel.on_ranks.models:everything", "partition": "contiguous", "batch_size": 2,
+              "optimizer": "adam", "learning_rate": 0.01, "check_every": 3}
+
+
 def with_everything(comm, strategy):
-    """What a strategy makes of the hardest of models, on parts that differ by rank, with a check every few steps."""
-    return reference(comm, averaging=strategy, model="tests.parallel.on_ranks.models:everything", partition="contiguous",
-                     batch_size=2, optimizer="adam", learning_rate=0.01, check_every=3)
+    """What a strategy makes of the hardest of models."""
+    return reference(comm, averaging=strategy, **EVERYTHING)
 
 
 def alone(**changes):
