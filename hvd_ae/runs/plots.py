@@ -4,18 +4,31 @@ import math
 from pathlib import Path
 
 import numpy as np
+from cycler import cycler
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from hvd_ae.runs.files import replacing
 
 _DPI = 120
+CURVES = cycler(linestyle=["-", "--", ":"]) * cycler(color=[f"C{number}" for number in range(10)])  # thirty that differ
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all; needs no display."""
     with replacing(path) as partial:
         FigureCanvasAgg(figure).print_png(partial)
+
+
+def log_ticks(axis: Axis) -> None:
+    """A logarithmic axis with as many ticks as are needed, written as numbers: 20 and 50, not 2 x 10^1 over its neighbour."""
+    low, high = axis.get_view_interval()
+    within_decade = (1, 1.5, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5) if high < 300 * low else (1,)
+    axis.set_major_locator(LogLocator(subs=within_decade))
+    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def picture_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -37,6 +50,7 @@ def plot_loss(records: list[dict], unit: str, path: Path) -> None:
     axes.plot(epochs, [record["val_loss"] for record in records], label="validation (after the epoch)", marker=marker)
     axes.set(xlabel="epoch", ylabel=unit, yscale="log")
     axes.xaxis.get_major_locator().set_params(integer=True)
+    log_ticks(axes.yaxis)
     axes.grid(alpha=0.3, which="both")
     figure.legend(frameon=False, loc="outside upper center", ncols=2)
     save_figure(figure, path)

@@ -1,15 +1,15 @@
 """A comparison of averaging strategies as records, as a table and as a picture, made from the records alone."""
 
 import json
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from hvd_ae.runs.files import append_line
 from hvd_ae.runs.markdown import markdown_table
-from hvd_ae.runs.plots import save_figure
+from hvd_ae.runs.plots import CURVES, log_ticks, save_figure
 
 _HEADER = ("strategy", "H", "val_mse", "best val_mse", "seconds", "samples/s", "MB sent per rank", "communicating", "drift",
            "staleness")
@@ -82,28 +82,21 @@ def plot_comparison(records: list[dict], path: Path) -> None:
 
 def _draw(axes, good: dict, column: int, factor: float, label: str) -> None:
     """Each strategy's curve over one column of it, summed up; strategies that never move from 0 there are left out."""
-    colours = [f"C{number}" for number in range(10)]
-    styles = ["-", "--", ":"]
     ends = []
-    for number, ((strategy, period), record) in enumerate(good.items()):
+    for ((strategy, period), record), style in zip(good.items(), cycle(CURVES)):
         curve = np.array(record["curve"], float)
         across = np.cumsum(curve[:, column]) * factor
         shown = across > 0
         name = strategy if period is None else f"{strategy}, H={period}"
-        axes.plot(across[shown], curve[shown, 2], styles[number // 10 % 3], color=colours[number % 10], label=name,
-                  linewidth=1.2, alpha=0.8)
+        axes.plot(across[shown], curve[shown, 2], **style, label=name, linewidth=1.2, alpha=0.8)
         if shown.any():
             ends.append((float(across[-1]), float(curve[-1, 2])))
-            axes.plot(*ends[-1], "o", color=colours[number % 10], markersize=5)
+            axes.plot(*ends[-1], "o", color=style["color"], markersize=5)
     front = pareto_front(ends)
     axes.plot(*zip(*(ends[position] for position in front)), "k-", linewidth=0.8, zorder=0)
     axes.plot(*zip(*(ends[position] for position in front)), "ko", markersize=11, fillstyle="none",
               label="Pareto front of the ends")
     axes.set(xscale="log", yscale="log", xlabel=label)
-    for axis in (axes.xaxis, axes.yaxis):  # 20 and 50, not 2 x 10^1 over its neighbour
-        low, high = axis.get_view_interval()
-        within_decade = (1, 1.5, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5) if high < 300 * low else (1,)
-        axis.set_major_locator(LogLocator(subs=within_decade))
-        axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-        axis.set_minor_formatter(NullFormatter())
+    for axis in (axes.xaxis, axes.yaxis):
+        log_ticks(axis)
     axes.grid(alpha=0.3, which="both")
