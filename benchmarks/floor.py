@@ -1,7 +1,7 @@
 """What a step of the model `deep` would take if nothing but arithmetic and memory cost time, at the rates measured here."""
 
 from benchmarks.peers.common import WIDTHS
-from benchmarks.targets import median
+from benchmarks.ratios import median
 
 _BYTES = 4  # of a float32
 # Adam reads parameters, gradient and two slots, and writes all but the gradient

@@ -2,21 +2,24 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import jobs, rows
+from benchmarks import input_training, jobs, rows
 from benchmarks.contest import alternate
+from benchmarks.input_files import CHUNK, FEATURES, WRITERS, made_up
 from hvd_ae.settings.fields import setting
 
-FEATURES, CHUNK = 784, 256
 _WINDOW = 0.1  # of the data
-_LOADERS = {"PyTorch DataLoader, random samples": "torch_random", "PyTorch DataLoader, shuffled chunks": "torch_chunks",
-            "tf.data, interleave and a shuffle buffer": "tf_data", "Keras PyDataset, shuffled chunks": "keras_dataset"}
+_HOWS = ("in order", "windows", "held")
+_LOADERS = {"PyTorch DataLoader, random samples": ("torch_random", "random"),
+            "PyTorch DataLoader, shuffled chunks": ("torch_chunks", "shuffles"),
+            "tf.data, interleave and a shuffle buffer": ("tf_data", "shuffles"),
+            "Keras PyDataset, shuffled chunks": ("keras_dataset", "shuffles")}
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,12 @@ class Input:
     """How much, and on how many ranks."""
 
     samples: int = setting(200_000, f"Of {FEATURES} float32 values each, {CHUNK} a chunk, gzip.")
-    formats: str = setting("hdf5,zarr,parquet,tfrecord,npy", "With commas between them.")
+    formats: str = setting("hdf5,zarr,parquet,tfrecord,npy,contiguous", "With commas between them; the last is HDF5, too.")
     ranks: str = setting("1,2,4", "Numbers of ranks, with commas between them.")
     rounds: int = setting(3, "Times that each has its turn.")
-    short: bool = setting(False, "A fifth of the samples, HDF5 and .npy, 1 and 2 ranks, one round.")
+    epochs: int = setting(10, "Of the trainings on data that lie sorted by class.")
+    gigabytes: float = setting(8.0, "Of the data with which memory is looked at, as 10^9 bytes of float32.")
+    short: bool = setting(False, "Fewer samples, HDF5 and .npy on 2 ranks, two peers, one round; no errors and no memory.")
     folder: Path = setting(Path(tempfile.gettempdir()), "Where the data are written for as long as it takes.")
     results: Path = setting(rows.RESULTS, "Folder of the rows.")
 
@@ -35,109 +40,75 @@ class Input:
 def main(settings: Input) -> int:
     """Write the files, let all take turns, and keep the rows."""
     count, formats, numbers, rounds = settings.samples, settings.formats.split(","), settings.ranks.split(","), settings.rounds
+    peers = list(_LOADERS)
     if settings.short:
-        count, formats, numbers, rounds = count // 5, ["hdf5", "npy"], ["1", "2"], 1
-    decoded: dict[str, float | None] = {}
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=settings.folder) as folder:
-        files = {name: WRITERS[name](Path(folder), made_up(count)) for name in formats}
-        turns = {f"{how}, {name}, {ranks} ranks": partial(_read, how, files[name], int(ranks), decoded,
-                                                          f"{how}, {name}, {ranks} ranks")
-                 for name in formats for ranks in numbers for how in ("in order", "windows", "held")}
-        turns |= {name: partial(_peer, peer, files["hdf5"]) for name, peer in _LOADERS.items() if "hdf5" in files}
-        epochs: dict[str, list[float]] = {}
-        turns |= {f"training, {name}": partial(_train, files[name], epochs, name) for name in formats}
+        count, formats, numbers, rounds, peers = count // 4, ["hdf5", "npy", "contiguous"], ["2"], 1, peers[:2]
+    rates, shares = defaultdict(list), {}
+    measured = []
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=settings.folder) as name:
+        folder, samples = Path(name), made_up(count)
+        files = {name: WRITERS[name](folder, samples) for name in formats}
+        turns = {(name, int(ranks)): partial(_read, name, files[name], int(ranks), rates, shares)
+                 for name in formats for ranks in numbers}
+        turns |= {name: partial(_peer, name, files["hdf5"]) for name in peers if "hdf5" in files}
+        turns |= {("training", name): partial(_train, name, files[name], rates) for name in formats if name != "contiguous"}
         outcomes = alternate(turns, rounds)
-    measured = [{"what": name, "decoded": decoded.get(name), "reason": outcome.reason, "samples": count,
-                 **rows.spread(outcome.values)} for name, outcome in outcomes.items()]
-    measured += [{"what": f"training, {name}, first epoch", "decoded": None, "reason": None, "samples": count,
-                  **rows.spread(values)} for name, values in epochs.items()]
-    rows.append("input", measured, {**asdict(settings), "samples": count, "formats": ",".join(formats),
-                                    "ranks": ",".join(numbers), "rounds": rounds}, settings.results)
+        if not settings.short:
+            measured += _in_error_and_memory(settings, folder)
+    for key, outcome in outcomes.items():
+        if key in _LOADERS:
+            measured.append(_row(key, _LOADERS[key][1], values=outcome.values, reason=outcome.reason))
+            continue
+        name, ranks = (key[1], 2) if key[0] == "training" else key
+        hows = ("first epoch", "training") if key[0] == "training" else [how for how in (*_HOWS, "cold") if rates[(how, *key)]]
+        measured += [_row(f"{how}, {name}, {ranks} rank{'s' * (ranks > 1)}", how, name, ranks, shares.get((how, *key)),
+                          values=[] if outcome.reason else rates[(how, name, ranks)], reason=outcome.reason)
+                     for how in hows or ("windows",)]
+    rows.append("input", [{"samples": count, **row} for row in measured],
+                {**asdict(settings), "samples": count, "formats": ",".join(formats), "ranks": ",".join(numbers),
+                 "rounds": rounds}, settings.results)
     return 0
 
 
-def made_up(count: int) -> np.ndarray:
-    """Samples that compress by about a half, as measured ones do: smooth, and rounded to 1/64."""
-    random = np.random.default_rng(0)
-    base, samples = random.standard_normal((64, FEATURES)).astype(np.float32), np.empty((count, FEATURES), np.float32)
-    for first in range(0, count, 8192):
-        factors = random.standard_normal((min(8192, count - first), 64)).astype(np.float32)
-        samples[first : first + 8192] = np.round(1 / (1 + np.exp(-factors @ base / 8)) * 64) / 64
-    return samples
+def _row(what: str, how: str, name: str | None = None, ranks: int | None = None, decoded: float | None = None, *,
+         values: list[float], reason: str | None = None, peak: int | None = None, val_mse: float | None = None) -> dict:
+    """One row; `values` are samples a second over all ranks."""
+    return {"what": what, "how": how, "format": name, "ranks": ranks, "decoded": decoded, "peak": peak, "val_mse": val_mse,
+            "reason": reason, **rows.spread(values)}
 
 
-def _write_hdf5(folder: Path, samples: np.ndarray) -> Path:
-    import h5py
-
-    path = folder / "data.h5"
-    with h5py.File(path, "w") as file:
-        file.create_dataset("x", data=samples, chunks=(CHUNK, FEATURES), compression="gzip", compression_opts=1, shuffle=True)
-    return path
-
-
-def _write_zarr(folder: Path, samples: np.ndarray) -> Path:
-    import tensorstore
-
-    path = folder / "data.zarr"
-    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)},
-            "metadata": {"dtype": "<f4", "shape": samples.shape, "chunks": [CHUNK, FEATURES],
-                         "compressor": {"id": "zstd", "level": 1}}}
-    tensorstore.open(spec, create=True).result()[...] = samples
-    return path
+def _read(name: str, path: Path, ranks: int, rates: dict, shares: dict) -> float:
+    """An epoch in every way, in turns, in one job; from a cold cache too where one number of ranks is enough to see it."""
+    hows = (*_HOWS, "cold") if (name, ranks) == ("hdf5", 2) else _HOWS
+    for row in jobs.run(jobs.mpirun(ranks, *jobs.module("benchmarks.input_ranks", path, _WINDOW, *hows))).rows:
+        how = row["how"]
+        rates[(how, name, ranks)].append(row["samples_per_second"])
+        shares[(how, name, ranks)] = row["decoded"]
+        share = "" if row["decoded"] is None else f", decoded {row['decoded']:.3f} of the data"
+        print(f"{how}, {name}, {ranks} ranks".ljust(40), f"{row['samples_per_second']:>10,.0f} samples/s{share}", flush=True)
+    return float(np.median(rates[("windows", name, ranks)]))
 
 
-def _write_parquet(folder: Path, samples: np.ndarray) -> Path:
-    import pyarrow
-    from pyarrow import parquet
-
-    path = folder / "data.parquet"
-    column = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(samples.ravel()), FEATURES)
-    parquet.write_table(pyarrow.table({"x": column}), path, row_group_size=4 * CHUNK, compression="zstd")
-    return path
-
-
-def _write_tfrecord(folder: Path, samples: np.ndarray) -> Path:
-    import tensorflow as tf
-
-    path = folder / "data.tfrecord"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for sample in samples:
-            values = tf.train.Feature(float_list=tf.train.FloatList(value=sample))
-            writer.write(tf.train.Example(features=tf.train.Features(feature={"x": values})).SerializeToString())
-    return path
-
-
-def _write_npy(folder: Path, samples: np.ndarray) -> Path:
-    np.save(folder / "data.npy", samples)
-    return folder / "data.npy"
-
-
-WRITERS: dict[str, Callable[[Path, np.ndarray], Path]] = {
-    "hdf5": _write_hdf5, "zarr": _write_zarr, "parquet": _write_parquet, "tfrecord": _write_tfrecord, "npy": _write_npy}
-
-
-def _read(how: str, path: Path, ranks: int, decoded: dict[str, float | None], name: str) -> float:
-    ended = jobs.run(jobs.mpirun(ranks, *jobs.module("benchmarks.input_ranks", how, path, _WINDOW)))
-    decoded[name] = ended.rows[0]["decoded"]
-    share = "" if decoded[name] is None else f", decoded {decoded[name]:.3f} of the data"
-    print(f"{name:<40} {ended.rate():>10,.0f} samples/s{share}", flush=True)
-    return ended.rate()
-
-
-def _peer(peer: str, path: Path) -> float:
-    rate = jobs.run(jobs.module("benchmarks.peers.loaders", peer, path)).rate()
-    print(f"{peer:<40} {rate:>10,.0f} samples/s", flush=True)
+def _peer(name: str, path: Path) -> float:
+    rate = jobs.run(jobs.module("benchmarks.peers.loaders", _LOADERS[name][0], path)).rate()
+    print(f"{name:<40} {rate:>10,.0f} samples/s", flush=True)
     return rate
 
 
-def _train(path: Path, first: dict[str, list[float]], name: str) -> float:
-    """Samples a second of the later epochs; those of the first, reading included, go into `first`."""
-    trained = jobs.train(2, "--data", path, "--validation-samples", 1000, "--validation-split", 0.01, "--model", "deep",
-                         "--epochs", 3)
-    rates = [epoch["timed_samples"] / epoch["timed_seconds"] for epoch in trained.epochs]
-    first.setdefault(name, []).append(rates[0])
-    print(f"training, {name:<30} {rates[0]:>10,.0f} samples/s in the first epoch, then {min(rates[1:]):,.0f}", flush=True)
-    return float(np.median(rates[1:]))
+def _train(name: str, path: Path, rates: dict) -> float:
+    first, later = input_training.speed(path)
+    rates[("first epoch", name, 2)].append(first)
+    rates[("training", name, 2)].append(later)
+    print(f"training, {name:<30} {first:>10,.0f} samples/s in the first epoch, then {later:,.0f}", flush=True)
+    return later
+
+
+def _in_error_and_memory(settings: Input, folder: Path) -> list[dict]:
+    little = WRITERS["npy"](folder, made_up(4096))
+    measured = [_row(f"by class, {order}", "by class", "hdf5", 2, values=[], val_mse=error)
+                for order, error in input_training.errors_by_class(folder, settings.epochs).items()]
+    return measured + [_row(f"memory, {size} data", "memory", "hdf5", 2, values=[], peak=peak)
+                       for size, peak in input_training.peaks(folder, little, settings.gigabytes).items()]
 
 
 def said(samples: int, seconds: float, **more) -> None:

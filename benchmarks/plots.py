@@ -97,15 +97,35 @@ def memory(axes: Axes, rows: list[dict]) -> None:
     axes.set(xlabel="GB, the rank that has most", title=f"Memory with {size / 1e9:.1f} GB of data")
 
 
+_READ = {"in order": ("|", "decoded in order, nothing kept"), "windows": ("o", "shuffled in windows of a tenth"),
+         "cold": ("x", "the same, from the disk"), "held": ("s", "shuffled as a whole, held in memory"),
+         "training": ("D", "training deep, later epochs"), "first epoch": ("d", "training, first epoch"),
+         "shuffles": ("<", "a peer that shuffles chunks"), "random": (">", "a peer that takes random samples")}
+
+
 def input_(axes: Axes, rows: list[dict]) -> None:
-    measured = [row for row in rows if row["median"] is not None]
-    is_peer = [not row["what"].startswith(("in order", "windows", "held", "training")) for row in measured]
-    axes.barh([row["what"] for row in measured], [row["median"] for row in measured], xerr=_errors(measured), capsize=2,
-              color=["tab:gray" if peer else "tab:blue" for peer in is_peer])
+    """A line for each format on so many ranks, or peer, and on it a point for each way of reading."""
+    measured = [row for row in rows if row["median"] is not None and row["how"] in _READ]
+    lines = list(dict.fromkeys(_line_of(row) for row in measured))
+    for number, (how, (marker, label)) in enumerate(_READ.items()):
+        own = [row for row in measured if row["how"] == how]
+        if own:
+            axes.errorbar([row["median"] for row in own], [lines.index(_line_of(row)) for row in own], xerr=_errors(own),
+                          fmt=marker, capsize=2, linestyle="none", color=f"C{number}", label=label)
+    axes.set_yticks(range(len(lines)), lines, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.tick_params(axis="y", labelsize=7)
+    axes.grid(alpha=0.3)
+    axes.figure.set_figheight(max(4.8, 1.5 + 0.2 * len(lines)))
+    axes.figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     axes.set(xlabel="samples/s over all ranks, 784 float32 each", title="Reading, and training from what is read")
+
+
+def _line_of(row: dict) -> str:
+    if row["format"] is None:
+        return row["what"]
+    training = "training from " * (row["how"] in ("training", "first epoch"))
+    return f"{training}{row['format']}, {row['ranks']} rank{'s' * (row['ranks'] > 1)}"
 
 
 def p1b1(axes: Axes, rows: list[dict]) -> None:

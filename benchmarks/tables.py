@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 from benchmarks.allreduce import DEEP
 from benchmarks.floor import floor_of_step
-from benchmarks.targets import Verdict, best_peer, median, one_rank, over
+from benchmarks.ratios import median, over
+from benchmarks.targets import Verdict, best_peer, one_rank
 
 Table = list[list[str]]
 
@@ -117,8 +118,9 @@ def memory(rows: list[dict]) -> Table:
 
 
 def input_(rows: list[dict]) -> Table:
-    return [["what", "samples/s", "quartiles", "decoded, over the data"]] + [
-        [row["what"], number(row["median"]), spread(row), number(row["decoded"], ".3f")] for row in rows]
+    return [["what", "samples/s", "quartiles", "decoded, over the data", "`val_mse`", "peak MB"]] + [
+        [row["what"], number(row["median"]), "" if row["how"] in ("by class", "memory") else spread(row),
+         number(row["decoded"], ".3f"), number(row["val_mse"], ".5f"), number(row["peak"], ",.0f", 1e-6)] for row in rows]
 
 
 def p1b1(rows: list[dict]) -> Table:

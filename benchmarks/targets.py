@@ -1,10 +1,12 @@
 """The project's targets as data, each with the function that computes what was reached from one run's rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from benchmarks import input_ratios
 from benchmarks.allreduce import DEEP
+from benchmarks.ratios import median, most, over
 from benchmarks.rows import runs
 
 HOURS = 3  # different ones, in which a target has to hold
@@ -74,21 +76,6 @@ def disturbed(run: list[dict]) -> str | None:
         return f"others took {max(shares):.0%} of the cores" if max(shares) > MOST_OF_OTHERS else None
     load = run[0]["load_before"]
     return f"load {load:g} before it" if load > MOST_LOAD_BEFORE else None
-
-
-def median(rows: list[dict], **wanted) -> float | None:
-    """The median of the first measured row that has these values; a set stands for any of its members."""
-    fits = (row["median"] for row in rows if row["median"] is not None and all(
-        row.get(name) in value if isinstance(value, set) else row.get(name) == value for name, value in wanted.items()))
-    return next(fits, None)
-
-
-def over(first: float | None, second: float | None) -> float | None:
-    return first / second if first is not None and second else None
-
-
-def most(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def is_ours(contestant: str) -> bool:
@@ -227,4 +214,19 @@ TARGETS = (
     Target(9, "seconds to the first step beyond importing TensorFlow", 3.0, "startup",
            startup("first step beyond"), at_most=True),
     Target(10, "`--buckets`: part of what could be hidden that is, at 1 Gbit/s", 0.5, "network", hidden),
+    Target(11, "bytes decoded by all ranks in an epoch over those of the data, the worst format and ranks", 1.05, "input",
+           input_ratios.decoded, at_most=True),
+    Target(12, "reading in windows on 2 ranks over decoding in order on 2 processes, HDF5, samples/s", 0.85, "input",
+           input_ratios.windows_over_in_order),
+    Target(13, "training from gzip HDF5, first epoch, over the same from `.npy` in memory, samples/s", 0.80, "input",
+           input_ratios.training("first epoch")),
+    Target(13, "the same, later epochs", 0.97, "input", input_ratios.training("training")),
+    Target(14, "reading in windows on 2 ranks over the best peer that shuffles as well, samples/s", 1.5, "input",
+           input_ratios.windows_over("shuffles")),
+    Target(14, "the same over PyTorch `DataLoader` with random samples", 50.0, "input", input_ratios.windows_over("random")),
+    Target(15, "reading contiguous HDF5 over `.npy`, samples/s", 0.95, "input", input_ratios.contiguous_over_npy),
+    Target(16, "`val_mse` of data sorted by class, with windows of a tenth, over that of a uniform shuffle", 1.02, "input",
+           input_ratios.cost_of_windows, at_most=True),
+    Target(17, "8 GB of HDF5 with --shuffle-memory 1GB on 2 ranks: GB of a rank beyond a small data set's", 1.3, "input",
+           input_ratios.gigabytes_beyond, at_most=True),
 )

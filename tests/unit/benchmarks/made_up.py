@@ -74,3 +74,9 @@ def p1b1(strategy: str, engine: str, vectors: float | None) -> dict:
 
 def plan(place: str, strategy: str, rate: float | None, predicted: float | None, from_elsewhere: float | None = None) -> dict:
     return row(rate, place=place, strategy=strategy, predicted=predicted, from_elsewhere=from_elsewhere)
+
+
+def input_row(how: str, rate: float | None = None, kind: str | None = None, ranks: int | None = None, **more) -> dict:
+    """Of `benchmarks input`."""
+    return row(rate, **{"how": how, "format": kind, "ranks": ranks, "decoded": None, "peak": None, "val_mse": None,
+                        "what": f"{how}, {kind}, {ranks} ranks", **more})

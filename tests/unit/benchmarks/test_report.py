@@ -19,8 +19,9 @@ ROWS = {
     "startup": made_up.startup(help=0.3, alone=2.0),
     "memory": [made_up.memory(how, 1, peak, 90.0) for how, peak in
                (("little", 1e9), ("memory-mapped", 1.2e9), ("in memory", 5e9))],
-    "input": [{**made_up.startup(help=1.0, alone=2.0)[0], "what": what, "decoded": decoded} for what, decoded in
-              (("windows, hdf5, 2 ranks", 1.0), ("tf.data, interleave and a shuffle buffer", None))],
+    "input": [made_up.input_row("windows", 90.0, "hdf5", 2, decoded=1.0), made_up.input_row("in order", 100.0, "hdf5", 2),
+              made_up.input_row("random", 2.0, what="PyTorch, random samples"),
+              made_up.input_row("memory", what="memory, much data", peak=2e9, reason=None)],
     "p1b1": [made_up.p1b1("gradient", "horovod", 5.5), made_up.p1b1("gradient", "mpi", 6.5),
              made_up.p1b1("sharded", "mpi", None)],
     "plan": [made_up.plan("2 ranks", "gradient", 100.0, 105.0), made_up.plan("100 Mbit/s", "gradient", 50.0, 40.0, 45.0),
@@ -53,6 +54,8 @@ def test_tables_pictures_and_a_page_from_rows_alone(tmp_path):
     markdown, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
     assert "torch is not installed" in markdown  # what is missing says why, and is no 0
     assert "| 100 Mbit/s | gradient | 50 | 45 to 55 | 40 | -20% | 45 | -10% |" in markdown
+    assert "| windows, hdf5, 2 ranks | 90 | 81 to 99 | 1.000 |  |  |" in markdown
+    assert "| memory, much data |  |  |  |  | 2,000 |" in markdown
     assert "commit abc1234, 2 cores of a CPU" in markdown
     for name in ROWS:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ def verdicts(number: int, **history) -> list[tuple[float | None, str]]:
 
 def test_without_rows_nothing_is_met():
     assert {found.verdict for found in judge({})} == {"not measured"}
-    assert {found.target.number for found in judge({})} == set(range(1, 11))
+    assert {found.target.number for found in judge({})} == set(range(1, 18))
 
 
 def test_1_the_faster_of_gradient_and_sharded_over_the_best_peer():
@@ -125,3 +125,28 @@ def test_a_run_beside_others_is_left_out_and_says_why(busy, why):
     rows += made_up.at("09:00", [{**row, **busy} for row in made_up.peers(parameter=50.0, none=100.0)])
     found = next(found for found in judge({"peers": rows}) if found.target.number == 3)
     assert (found.verdict, found.left_out) == ("met", [(pytest.approx(0.5), why)])
+
+
+def test_11_to_14_reading_on_two_ranks():
+    read = made_up.input_row
+    rows = [read("in order", 200.0, "hdf5", 2), read("windows", 60.0, "hdf5", 1, decoded=1.0),
+            read("windows", 160.0, "hdf5", 2, decoded=1.01), read("held", 300.0, "zarr", 4, decoded=1.04),
+            read("training", 20.0, "hdf5", 2), read("training", 25.0, "npy", 2), read("first epoch", 18.0, "hdf5", 2),
+            read("first epoch", 24.0, "npy", 2), read("shuffles", 80.0), read("shuffles", 100.0), read("random", 2.0),
+            read("shuffles", None)]
+    assert verdicts(11, input=rows) == [(1.04, "met")]
+    assert verdicts(12, input=rows) == [(pytest.approx(0.8), "missed")]
+    assert verdicts(13, input=rows) == [(pytest.approx(0.75), "missed"), (pytest.approx(0.8), "missed")]
+    assert verdicts(14, input=rows) == [(pytest.approx(1.6), "met"), (pytest.approx(80.0), "met")]
+    assert verdicts(12, input=rows[:2]) == [(None, "not measured")]
+
+
+def test_15_to_17_contiguous_files_order_and_memory():
+    read = made_up.input_row
+    rows = [read("held", 95.0, "contiguous", 2), read("held", 100.0, "npy", 2), read("held", 9.0, "npy", 1)]
+    rows += [read("by class", what=f"by class, {order}", val_mse=error)
+             for order, error in (("uniform", 0.010), ("windows of a tenth", 0.0101))]
+    rows += [read("memory", what=f"memory, {size} data", peak=peak) for size, peak in (("little", 1.0e9), ("much", 2.4e9))]
+    assert verdicts(15, input=rows) == [(pytest.approx(0.95), "met")]
+    assert verdicts(16, input=rows) == [(pytest.approx(1.01), "met")]
+    assert verdicts(17, input=rows) == [(pytest.approx(1.4), "missed")]
