@@ -6,6 +6,8 @@ import numpy as np
 from mpi4py import MPI
 
 from hvd_ae.collectives.point_to_point import poll_with_backoff
+from hvd_ae.collectives.row_memory import RowMemory
+from hvd_ae.runtime.nodes import numbers_of_all
 
 _LONGEST = 5e-4  # seconds between looks
 
@@ -13,29 +15,58 @@ _LONGEST = 5e-4  # seconds between looks
 class RowExchange:
     """Rows of arrays that every rank has some of, asked for by number (every rank makes one, and calls the same methods).
 
-    It has a communicator of its own, so that its messages cannot meet those of training, and is called by one thread at a
+    The rows of ranks of the same node are taken from their memory; others are sent.
+
+    It has communicators of its own, so that its messages cannot meet those of training, and is called by one thread at a
     time, which sleeps while it waits: the core belongs to who computes.
     """
 
     def __init__(self, communicator: MPI.Intracomm):
         self._communicator = communicator.Dup()
+        self._node = self._communicator.Split_type(MPI.COMM_TYPE_SHARED)
         self.rank, self.size = communicator.rank, communicator.size
+        first = int(numbers_of_all(self._node, [self.rank])[0, 0])
+        on_node = numbers_of_all(self._communicator, [first, self._node.rank])
+        self._place = np.where(on_node[:, 0] == first, on_node[:, 1], -1)  # of each rank on this node; -1: it is on another
         self.calls, self.is_waiting = 0, False
 
-    def take(self, owners: np.ndarray, rows: np.ndarray, held: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray],
+    def memory(self, like: Mapping[str, tuple[tuple[int, ...], np.dtype]], rows: int) -> RowMemory:
+        """Room for so many rows of this rank, of which others may ask for each.
+
+        Args:
+            like: by name, the shape and dtype of a row, the same on all ranks.
+            rows: the same on all ranks.
+        """
+        return RowMemory(like, rows, self._node, self._wait)
+
+    def meet(self) -> None:
+        """Wait for all ranks: what they have put into their memory before can be taken after it, and what they have taken
+        need not be kept."""
+        self._wait(self._communicator.Ibarrier())
+
+    def take(self, owners: np.ndarray, rows: np.ndarray, memory: RowMemory, into: Mapping[str, np.ndarray],
              places: np.ndarray) -> None:
-        """Put rows of all ranks' arrays where they are asked for.
+        """Put rows of all ranks' memory where they are asked for.
 
         Args:
             owners: int64, the rank that holds each row.
-            rows: int64, its number in that rank's arrays.
-            held: this rank's arrays, (rows, *shape); their shapes but for the first axis, and dtypes, are the same on all.
-            into: arrays that the rows are put into, at `places`.
+            rows: int64, its number in that rank's memory.
+            into: arrays that the rows are put into, at `places`, which ascend.
         """
-        own = owners == self.rank
-        for name, array in held.items():  # what is here already need not be sent
-            into[name][places[own]] = array[rows[own]]
-        owners, rows, places = owners[~own], rows[~own], places[~own]
+        if memory.whole is None:  # what is here already need not be sent
+            here, own = owners == self.rank, memory.own
+            near = rows[here]
+        else:
+            here, own = self._place[owners] >= 0, memory.whole
+            near = self._place[owners[here]] * memory.rows + rows[here]
+        for name, array in own.items():
+            _put(array, near, into[name], places[here])
+        if memory.whole is None or self._node.size < self.size:
+            self._send(owners[~here], rows[~here], memory.own, into, places[~here])
+
+    def _send(self, owners: np.ndarray, rows: np.ndarray, held: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray],
+              places: np.ndarray) -> None:
+        """Every rank says how many rows it wants of each, then which, and gets them."""
         by_owner = np.argsort(owners, kind="stable")
         wanted = np.bincount(owners, minlength=self.size)
         given = np.empty_like(wanted)
@@ -61,7 +92,8 @@ class RowExchange:
                 self._wait(self._communicator.Iallgatherv(MPI.IN_PLACE, _counted(array, counts, row_type)))
 
     def free(self) -> None:
-        """Give the communicator back (every rank calls it)."""
+        """Give the communicators back (every rank calls it)."""
+        self._node.Free()
         self._communicator.Free()
 
     def _wait(self, request: MPI.Request) -> None:
@@ -69,6 +101,15 @@ class RowExchange:
         poll_with_backoff(request.Test, lambda: _LONGEST)
         self.calls += 1
         self.is_waiting = False
+
+
+def _put(array: np.ndarray, rows: np.ndarray, into: np.ndarray, places: np.ndarray) -> None:
+    """Rows of an array to places of another one, which ascend; where these are one stretch, without a copy between."""
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        # "clip" and not "raise", for which NumPy would take them to memory of its own first
+        np.take(array, rows, axis=0, out=into[places[0] : places[-1] + 1], mode="clip")
+    else:
+        into[places] = array[rows]
 
 
 class _RowType:

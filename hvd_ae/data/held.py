@@ -36,11 +36,16 @@ class HeldReader(Reader):
         if self._held is not None:
             return
         started, own = time.perf_counter(), self._owners == self._rank
-        held = self.empty(self.source.count if self._whole else int(self._counts[self._rank]))
-        self.decode(self._firsts[own], self._sizes[own], held, int(self._starts[self._rank]) if self._whole else 0)
+        if self._whole:
+            self._held, first = self.empty(self.source.count), int(self._starts[self._rank])
+        else:
+            self._memory, first = self._exchange.memory(self.row_kinds, int(self._counts.max())), 0
+            self._held = self._memory.own
+        self.decode(self._firsts[own], self._sizes[own], self._held, first)
         if self._whole and self._exchange is not None:
-            self._exchange.gather(held, self._counts)
-        self._held = held
+            self._exchange.gather(self._held, self._counts)
+        elif not self._whole:
+            self._exchange.meet()  # from here on each may take of all
         self.seconds += time.perf_counter() - started
 
     def _read(self, plan: EpochPlan, first_step: int, end_step: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -50,5 +55,5 @@ class HeldReader(Reader):
             return {name: array[indices] for name, array in self._held.items()}, indices
         owners = np.searchsorted(self._starts, indices, side="right") - 1
         chosen = self.empty(len(indices))
-        self._exchange.take(owners, indices - self._starts[owners], self._held, chosen, np.arange(len(indices)))
+        self._exchange.take(owners, indices - self._starts[owners], self._memory, chosen, np.arange(len(indices)))
         return chosen, indices

@@ -72,6 +72,16 @@ class WindowedOrder(Order):
         self.count, self._key = int(sizes.sum()), key
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])  # position at which each block's samples begin
 
+    @property
+    def largest_block(self) -> int:
+        """Samples of the largest block."""
+        return int(self._sizes.max(initial=0))
+
+    @property
+    def most_samples(self) -> int:
+        """No window has more, whichever blocks it is of."""
+        return min(self.count, self._blocks * self.largest_block)
+
     def window_of(self, position: int) -> int:
         """The number of the window that a position lies in."""
         return (int(np.searchsorted(self._starts, position, side="right")) - 1) // self._blocks

@@ -61,8 +61,12 @@ class Reader(ABC):
 
     def empty(self, samples: int) -> dict[str, np.ndarray]:
         """By field, memory for so many samples."""
-        declared = self.source.fields
-        return {name: np.empty((samples, *declared[name].shape), declared[name].dtype) for name in self.fields}
+        return {name: np.empty((samples, *shape), dtype) for name, (shape, dtype) in self.row_kinds.items()}
+
+    @property
+    def row_kinds(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """By field, the shape and dtype of one sample."""
+        return {name: (self.source.fields[name].shape, self.source.fields[name].dtype) for name in self.fields}
 
 
 class DirectReader(Reader):
