@@ -19,11 +19,14 @@ class RowExchange:
 
     It has communicators of its own, so that its messages cannot meet those of training, and is called by one thread at a
     time, which sleeps while it waits: the core belongs to who computes.
+
+    Args:
+        node: a number that the ranks of a node have in common; None for those that can share memory.
     """
 
-    def __init__(self, communicator: MPI.Intracomm):
+    def __init__(self, communicator: MPI.Intracomm, node: int | None = None):
         self._communicator = communicator.Dup()
-        self._node = self._communicator.Split_type(MPI.COMM_TYPE_SHARED)
+        self._node = self._communicator.Split_type(MPI.COMM_TYPE_SHARED) if node is None else self._communicator.Split(node)
         self.rank, self.size = communicator.rank, communicator.size
         first = int(numbers_of_all(self._node, [self.rank])[0, 0])
         on_node = numbers_of_all(self._communicator, [first, self._node.rank])

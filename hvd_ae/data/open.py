@@ -4,17 +4,19 @@ import importlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from hvd_ae.data import digits, download
 from hvd_ae.data.formats import csv_files, h5ad, hdf5, idx, netcdf, npy, npz, parquet, several, tfrecord, zarr
-from hvd_ae.data.source import LABELS, SAMPLES, Source, Spec, Splits, WithField, check_labels, field_beside
+from hvd_ae.data.source import LABELS, SAMPLES, Source, Splits, WithField
+from hvd_ae.data.spec import Spec, all_files, check_labels, field_beside
 from hvd_ae.errors import Refused
 
-# Each has `reads(path)`, by the path's name alone; `files(path)`, all that is read for it; and `read(spec)`: the samples, or
-# Splits where the file brings a test set of its own. A format whose library is not installed says so in `read`.
+# Each has `reads(path)`, by the path's name alone; `files(path)`, where more than the path is read for it; and `read(spec)`:
+# the samples, or Splits where the file brings a test set of its own. Where its library is not installed, `read` says so.
 FORMATS = (npy, npz, idx, hdf5, netcdf, h5ad, zarr, parquet, csv_files, tfrecord)
 _SUFFIXES = ".npy, .npz, .h5, .hdf5, .nc, .h5ad, .zarr, .parquet, .feather, .csv, .tsv, .tfrecord"
 
@@ -47,7 +49,7 @@ def open_source(data: str, beside: Mapping[str, str] = {}, columns: Sequence[str
     if paths is None:
         opened = kind.read(Spec(data, path, member, within, tuple(columns)))
     else:
-        opened = several.read(data, paths, kind.files,
+        opened = several.read(data, paths, partial(all_files, kind),
                               lambda path: kind.read(Spec(str(path), path, member, within, tuple(columns))))
     if isinstance(opened, Splits) and of_files:
         raise Refused(f"{next(iter(of_files))}={next(iter(of_files.values()))!r} is one file, and data={data!r} brings a test "
@@ -116,7 +118,7 @@ def files_of(data: str) -> list[Path]:
         return [path for path, _ in download.find_files(data, download.search_folders(data)) or ()]
     path, _ = path_and_member(data)
     paths = several.find(str(path), FORMATS) or [path]
-    return [file for path in paths for file in next((kind.files(path) for kind in FORMATS if kind.reads(path)), [path])]
+    return [file for path in paths for file in next((all_files(kind, path) for kind in FORMATS if kind.reads(path)), [path])]
 
 
 def training_part(opened: Source | Splits) -> Source:

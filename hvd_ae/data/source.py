@@ -200,6 +200,17 @@ class Part(Source):
     def read(self, indices: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
         return self._whole.read(np.asarray(indices) + self._first, fields)
 
+    def read_block(self, block: int, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        if self.reads_single_samples:
+            return super().read_block(block, fields)
+        first, end = (number + self._first for number in self.block_range(block))
+        of_whole = int(np.searchsorted(self._whole.block_starts, first, side="right")) - 1
+        begins, ends = self._whole.block_range(of_whole)
+        read = self._whole.read_block(of_whole, fields)
+        if (first, end) == (begins, ends):
+            return read
+        return {name: values[first - begins : end - begins].copy() for name, values in read.items()}
+
     def number(self, index: int) -> int | str:
         return self._whole.number(index + self._first)
 
@@ -222,7 +233,16 @@ class WithField(Source):
         return self._source.block_starts
 
     def read(self, indices: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        read = self._source.read(indices, [name for name in fields if name != self._added])
+        return self._with_added(self._source.read(indices, self._others(fields)), indices, fields)
+
+    def read_block(self, block: int, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        stretch = np.arange(*self.block_range(block))
+        return self._with_added(self._source.read_block(block, self._others(fields)), stretch, fields)
+
+    def _others(self, fields: Sequence[str]) -> list[str]:
+        return [name for name in fields if name != self._added]
+
+    def _with_added(self, read: dict[str, np.ndarray], indices: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
         if self._added in fields:
             read[self._added] = as_read(self._values[indices], self.fields[self._added].dtype)
         return read
@@ -237,65 +257,3 @@ class Splits:
 
     train: Source
     validation: Source
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What the user wants read: `--data PATH[:MEMBER]`, and what names the fields beside the samples."""
-
-    name: str  # as the user gave it, for messages
-    path: Path
-    member: str | None = None  # after the colon: the data set, variable, array or feature that holds the samples
-    beside: Mapping[str, str] = None  # by field (labels, targets, condition), the member beside the samples that holds it
-    columns: tuple[str, ...] = ()  # of a table, those that make a sample; empty: all that hold numbers
-
-    def __post_init__(self):
-        object.__setattr__(self, "beside", dict(self.beside or {}))
-
-
-def check_sample_kind(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
-    """Refuse an array (count, ...) that cannot be what a model sees.
-
-    Raises:
-        Refused: no real numbers, fewer than two dimensions, or no values at all.
-    """
-    if dtype.hasobject:
-        raise Refused(f"data={name!r} holds Python objects, which are never unpickled: save numbers of one type, such "
-                      "as float32")
-    if dtype.kind not in "fiub":
-        raise Refused(f"data={name!r} holds values of type {dtype}: samples must be real numbers; save them as float32")
-    if len(shape) < 2:
-        raise Refused(f"data={name!r} has shape {shape}: samples need a first dimension that counts them and at least one "
-                      "more; reshape, for instance to (samples, features)")
-    if 0 in shape:
-        raise Refused(f"data={name!r} has shape {shape}, which holds no samples: give at least one")
-
-
-def check_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Labels as (count,) int64; a column (count, 1), as some data sets have it, will do.
-
-    Raises:
-        Refused: not one whole number for each sample.
-    """
-    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu":
-        raise Refused(f"{name!r} holds labels of shape {labels.shape} and type {labels.dtype}: there must be one whole "
-                      f"number for each of the {count} samples")
-    return labels.reshape(count).astype(np.int64)
-
-
-def field_beside(field: str, shape: tuple[int, ...], dtype: np.dtype, count: int, name: str) -> Field:
-    """The field of an array (count, ...) that lies beside the samples, as labels, targets or condition.
-
-    Raises:
-        Refused: of another length, no real numbers, or, for labels, no whole numbers (text is made into numbers before).
-    """
-    if not shape or shape[0] != count:
-        raise Refused(f"{field}={name!r} has shape {tuple(shape)}, where there are {count} samples: there must be one of each")
-    if field == LABELS:
-        if dtype.kind not in "iub" or tuple(shape[1:]) not in ((), (1,)):
-            raise Refused(f"{field}={name!r} holds values of shape {tuple(shape)} and type {dtype}: there must be one whole "
-                          f"number, or one text, for each of the {count} samples")
-        return Field((), np.dtype(np.int64), 1.0, dtype.itemsize)
-    if dtype.kind not in "fiub":
-        raise Refused(f"{field}={name!r} holds values of type {dtype}, where real numbers are needed: save them as float32")
-    return Field.of_numbers(tuple(shape[1:]), dtype)

@@ -19,7 +19,7 @@ from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.checks import Range, check_values
 from hvd_ae.data.epoch_plan import plan_evaluation
 from hvd_ae.data.moments import MOMENTS, merged, moments_of
-from hvd_ae.data.quartiles import QUARTILES, quartiles
+from hvd_ae.data.quartiles import QUARTILES, FirstBits, quartiles
 from hvd_ae.data.source import Source
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.runtime.log import log
@@ -89,7 +89,8 @@ def known_to_root(known: Statistics | None, about: str, wanted: Mapping[str, Wan
 def measure(source: Source, about: str, wanted: Mapping[str, Wanted], allowed: Range, comm: Communicator) -> Statistics:
     """Measure fields of all samples (every rank calls it).
 
-    Moments take one pass over the data for all fields together, quartiles four more for each field that has them.
+    Moments take one pass over the data for all fields together, quartiles two more for each field that has them, or three
+    where it has many columns.
 
     Args:
         allowed: values outside of it are refused by sample and feature.
@@ -98,18 +99,19 @@ def measure(source: Source, about: str, wanted: Mapping[str, Wanted], allowed: R
         Refused: on every rank.
     """
     started, samples = time.monotonic(), _Stretches(source, wanted, allowed, comm)
-    tables = _moments(samples, wanted, comm)
-    for name, of in wanted.items():
-        if of.quartiles:
-            found = quartiles(lambda function, name=name: samples.over([name], lambda _, values: function(values)),
-                              tables[name][0].astype(np.int64), comm)
-            tables[name] = np.concatenate([tables[name], found])
+    first_bits = {name: FirstBits(of.columns) for name, of in wanted.items() if of.quartiles}
+    tables = _moments(samples, wanted, first_bits, comm)
+    for name, first in first_bits.items():
+        found = quartiles(first, lambda function, name=name: samples.over([name], lambda _, values: function(values)),
+                          tables[name][0].astype(np.int64), comm)
+        tables[name] = np.concatenate([tables[name], found])
     if comm.world.is_root:
         log.info(f"statistics of {source.count:,} training samples in {time.monotonic() - started:.1f} s")
     return Statistics(about, tables)
 
 
-def _moments(samples: "_Stretches", wanted: Mapping[str, Wanted], comm: Communicator) -> dict[str, np.ndarray]:
+def _moments(samples: "_Stretches", wanted: Mapping[str, Wanted], first_bits: Mapping[str, FirstBits],
+             comm: Communicator) -> dict[str, np.ndarray]:
     own: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
 
     def measure_groups() -> None:
@@ -119,6 +121,8 @@ def _moments(samples: "_Stretches", wanted: Mapping[str, Wanted], comm: Communic
                 of = wanted[name]
                 found = moments_of(np.log1p(values.astype(np.float64)) if of.logarithm else values, of.columns)
                 tables[name] = merged(tables[name], found) if name in tables else found
+                if name in first_bits:
+                    first_bits[name].add(values.reshape(-1, of.columns))
             for name, table in tables.items():
                 own[name].append(table)
 

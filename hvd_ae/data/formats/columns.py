@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.data.formats import arrow
-from hvd_ae.data.source import LABELS, SAMPLES, BlockSource, Field, Spec, field_beside
+from hvd_ae.data.source import LABELS, SAMPLES, BlockSource, Field
+from hvd_ae.data.spec import Spec, field_beside
 from hvd_ae.errors import Refused
 
 _INDEX = re.compile(r"__index_level_\d+__|")  # what pandas calls the row numbers that it saves, in Parquet and in CSV

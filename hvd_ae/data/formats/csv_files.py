@@ -13,7 +13,8 @@ from hvd_ae.data.formats.csv_lines import index_lines
 from hvd_ae.data.formats.optional import import_for
 from hvd_ae.data.formats.parquet import opened_table
 from hvd_ae.data.formats.unpacked import unpacked
-from hvd_ae.data.source import LABELS, Source, Spec
+from hvd_ae.data.source import LABELS, Source
+from hvd_ae.data.spec import Spec
 from hvd_ae.errors import Refused
 
 HAS_COLUMNS = True
@@ -23,10 +24,6 @@ _MISSING = frozenset(("", "na", "n/a", "null", "nan"))
 
 def reads(path: Path) -> bool:
     return _suffix(path) in _DELIMITERS
-
-
-def files(path: Path) -> list[Path]:
-    return [path]
 
 
 def read(spec: Spec) -> Source:

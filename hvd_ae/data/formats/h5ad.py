@@ -12,7 +12,8 @@ from hvd_ae.data.formats import hdf5, obs
 from hvd_ae.data.formats.hdf5_file import Column, Values, opened, source_of
 from hvd_ae.data.formats.rows import Rows
 from hvd_ae.data.formats.sparse import Layout, SparseRows
-from hvd_ae.data.source import SAMPLES, Field, Source, Spec, check_sample_kind, field_beside
+from hvd_ae.data.source import SAMPLES, Field, Source
+from hvd_ae.data.spec import Spec, check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 
 _FOLDERS = ("", "layers", "raw", "obsm")  # where matrices lie that have a row for each cell
@@ -20,10 +21,6 @@ _FOLDERS = ("", "layers", "raw", "obsm")  # where matrices lie that have a row f
 
 def reads(path: Path) -> bool:
     return path.suffix == ".h5ad"
-
-
-def files(path: Path) -> list[Path]:
-    return [path]
 
 
 def read(spec: Spec) -> Source:

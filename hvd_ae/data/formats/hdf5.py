@@ -12,17 +12,13 @@ from hvd_ae.data.formats.hdf5_file import Classes, Column, Values, opened, sourc
 from hvd_ae.data.formats.hdf5_members import LABELS_BY_NAME, find, is_scale, samples_member
 from hvd_ae.data.formats.hdf5_rows import block_starts, check_filters, packing_of
 from hvd_ae.data.formats.hdf5_virtual import source_files
-from hvd_ae.data.source import LABELS, SAMPLES, Field, Source, Spec, check_sample_kind, field_beside
+from hvd_ae.data.source import LABELS, SAMPLES, Field, Source
+from hvd_ae.data.spec import Spec, check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 
 
 def reads(path: Path) -> bool:
     return path.suffix in (".h5", ".hdf5")
-
-
-def files(path: Path) -> list[Path]:
-    """All that is read for this path, but for files that it links to."""
-    return [path]
 
 
 def read(spec: Spec) -> Source:

@@ -14,7 +14,8 @@ from hvd_ae.data.formats import hdf5_virtual
 from hvd_ae.data.formats.classes import Numbered
 from hvd_ae.data.formats.hdf5_rows import mapped, packing_of, rows_of
 from hvd_ae.data.formats.rows import Rows, RowsSource
-from hvd_ae.data.source import SAMPLES, Field, Source, Spec
+from hvd_ae.data.source import SAMPLES, Field, Source
+from hvd_ae.data.spec import Spec
 from hvd_ae.errors import Refused
 
 _BYTES_IN_MEMORY = 64 << 20  # of what lies beside samples that are mapped, where it cannot be mapped itself

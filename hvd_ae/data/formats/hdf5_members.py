@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator
 from operator import itemgetter
 
-from hvd_ae.data.source import Spec
+from hvd_ae.data.spec import Spec
 from hvd_ae.errors import Refused
 
 LABELS_BY_NAME = ("labels", "y")  # taken as such where they lie beside the samples and nothing else is named

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.data.arrays import from_arrays
-from hvd_ae.data.source import LABELS, Source, Spec, check_labels, check_sample_kind
+from hvd_ae.data.source import LABELS, Source
+from hvd_ae.data.spec import Spec, check_labels, check_sample_kind
 from hvd_ae.errors import Refused
 
 HAS_MEMBERS = False  # a file is one array

@@ -6,16 +6,13 @@ Never the netCDF4 package: it brings a second HDF5 library into the process, bes
 from pathlib import Path
 
 from hvd_ae.data.formats import hdf5, netcdf3
-from hvd_ae.data.source import Source, Spec
+from hvd_ae.data.source import Source
+from hvd_ae.data.spec import Spec
 from hvd_ae.errors import Refused
 
 
 def reads(path: Path) -> bool:
     return path.suffix == ".nc"
-
-
-def files(path: Path) -> list[Path]:
-    return [path]
 
 
 def read(spec: Spec) -> Source:

@@ -11,7 +11,8 @@ from hvd_ae.data.arrays import ArraySource
 from hvd_ae.data.formats.classes import Numbered, is_text, names_of
 from hvd_ae.data.formats.packing import NAMES, Packing, Unpacked
 from hvd_ae.data.formats.rows import Rows, RowsSource
-from hvd_ae.data.source import LABELS, SAMPLES, Field, Source, Spec, check_sample_kind, field_beside
+from hvd_ae.data.source import LABELS, SAMPLES, Field, Source
+from hvd_ae.data.spec import Spec, check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 
 _BYTES_A_BLOCK = 1 << 20

@@ -9,17 +9,8 @@ from typing import BinaryIO
 import numpy as np
 
 from hvd_ae.data.arrays import ArraySource
-from hvd_ae.data.source import (
-    LABELS,
-    SAMPLES,
-    Field,
-    Source,
-    Spec,
-    Splits,
-    check_labels,
-    check_sample_kind,
-    field_beside,
-)
+from hvd_ae.data.source import LABELS, SAMPLES, Field, Source, Splits
+from hvd_ae.data.spec import Spec, check_labels, check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 
 # What zipfile and NumPy raise on damaged files; RuntimeError where a flipped bit says encrypted or another method.
@@ -29,10 +20,6 @@ _DAMAGED = (OSError, ValueError, EOFError, TypeError, AttributeError, RuntimeErr
 
 def reads(path: Path) -> bool:
     return path.suffix == ".npz"
-
-
-def files(path: Path) -> list[Path]:
-    return [path]
 
 
 def read(spec: Spec) -> Source | Splits:

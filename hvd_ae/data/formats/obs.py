@@ -8,7 +8,8 @@ from hvd_ae.data.formats.classes import Numbered, as_text, is_text, names_of, st
 from hvd_ae.data.formats.hdf5_file import Column
 from hvd_ae.data.formats.hdf5_rows import check_filters
 from hvd_ae.data.formats.rows import Rows
-from hvd_ae.data.source import LABELS, Field, Spec, field_beside
+from hvd_ae.data.source import LABELS, Field
+from hvd_ae.data.spec import Spec, field_beside
 from hvd_ae.errors import Refused
 
 

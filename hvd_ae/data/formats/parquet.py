@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hvd_ae.data.formats.columns import TableSource, join_parts
 from hvd_ae.data.formats.optional import import_for
-from hvd_ae.data.source import Source, Spec
+from hvd_ae.data.source import Source
+from hvd_ae.data.spec import Spec
 from hvd_ae.errors import Refused
 
 HAS_COLUMNS = True
@@ -17,10 +18,6 @@ _DAMAGED = (OSError, ValueError, KeyError, IndexError, NotImplementedError, Over
 
 def reads(path: Path) -> bool:
     return path.suffix in (".parquet", _FEATHER)
-
-
-def files(path: Path) -> list[Path]:
-    return [path]
 
 
 def read(spec: Spec) -> Source:

@@ -16,6 +16,7 @@ import numpy as np
 
 from hvd_ae.data.arrays import ArraySource
 from hvd_ae.data.source import Field, Source, Splits, stamp
+from hvd_ae.data.spec import all_files
 from hvd_ae.errors import Refused
 
 _KEPT_OPEN = 64  # files whose samples are read one by one
@@ -42,7 +43,7 @@ def find(data: str, formats: Sequence[ModuleType]) -> list[Path] | None:
     else:
         return None
     found = [path for path in found if _kind(path, formats)]
-    beside = {other for path in found for other in _kind(path, formats).files(path)[1:] if other != path}
+    beside = {other for path in found for other in all_files(_kind(path, formats), path)[1:] if other != path}
     return sorted(path for path in found if path not in beside)
 
 

@@ -14,17 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.data.formats import crc32c, record_index, tfexample
-from hvd_ae.data.source import SAMPLES, BlockSource, Field, Source, Spec, as_read, field_beside
+from hvd_ae.data.source import SAMPLES, BlockSource, Field, Source, as_read
+from hvd_ae.data.spec import Spec, field_beside
 from hvd_ae.errors import Refused
 
 
 def reads(path: Path) -> bool:
     """Also shards, as TensorFlow Datasets names them: x.tfrecord-00000-of-00008."""
     return re.search(r"\.tfrecords?(-\d+-of-\d+)?(\.gz)?$", path.name) is not None
-
-
-def files(path: Path) -> list[Path]:
-    return [path]
 
 
 def read(spec: Spec) -> Source:

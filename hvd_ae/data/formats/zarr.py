@@ -14,7 +14,8 @@ import numpy as np
 
 from hvd_ae.data.formats.optional import import_for
 from hvd_ae.data.formats.zarr_metadata import DRIVERS, Array, arrays_of, listed
-from hvd_ae.data.source import LABELS, SAMPLES, BlockSource, Field, Source, Spec, as_read, check_sample_kind, field_beside
+from hvd_ae.data.source import LABELS, SAMPLES, BlockSource, Field, Source, as_read
+from hvd_ae.data.spec import Spec, check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 
 _BYTES_A_BLOCK = 1 << 20  # small chunks are read together, up to so much
@@ -24,10 +25,6 @@ _MOST_BLOCKS = 1 << 26
 
 def reads(path: Path) -> bool:
     return path.suffix == ".zarr"
-
-
-def files(path: Path) -> list[Path]:
-    return [path]
 
 
 def read(spec: Spec) -> Source:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvd_ae.data.source import Spec
+from hvd_ae.data.spec import Spec
 from hvd_ae.errors import Refused
 
 DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}  # TensorStore's names, by the file that describes an array

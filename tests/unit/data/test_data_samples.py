@@ -12,7 +12,8 @@ from hvd_ae.data.epoch_plan import plan_epoch
 from hvd_ae.data.formats import npy
 from hvd_ae.data.load import fingerprint, load
 from hvd_ae.data.partition import Partition
-from hvd_ae.data.source import SAMPLES, Field, Spec, WithField, check_labels
+from hvd_ae.data.source import SAMPLES, Field, WithField
+from hvd_ae.data.spec import Spec, check_labels
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 

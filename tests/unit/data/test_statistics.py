@@ -9,7 +9,7 @@ from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.checks import Range
 from hvd_ae.data.moments import merged, moments_of
 from hvd_ae.data.normalized import Normalized, Rule
-from hvd_ae.data.quartiles import ordered, quartiles, unordered
+from hvd_ae.data.quartiles import FirstBits, ordered, quartiles, unordered
 from hvd_ae.data.source import SAMPLES
 from hvd_ae.data.statistics import Statistics, Wanted, measure
 from hvd_ae.errors import Refused
@@ -51,8 +51,10 @@ def test_moments_are_those_of_scikit_learn():
     assert empty.tolist() == [0, 0, 0, np.inf, -np.inf]
 
 
+@pytest.mark.parametrize("most_bytes", [1 << 25, 1 << 10])  # of counters: 11 bits at a time, or 8
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9001])
-def test_quartiles_are_those_of_numpy_bit_for_bit(count):
+def test_quartiles_are_those_of_numpy_bit_for_bit(count, most_bytes, monkeypatch):
+    monkeypatch.setattr("hvd_ae.data.quartiles._MOST", most_bytes)
     values = values_of_all_kinds(count)
     if count == 9001:
         values[:7, 0] = [FINFO.max, -FINFO.max, FINFO.tiny, -FINFO.tiny, FINFO.smallest_subnormal, 0.0, -0.0]
@@ -66,7 +68,17 @@ def test_quartiles_are_those_of_numpy_bit_for_bit(count):
 def test_quartiles_of_extremes_and_ties():
     """Both halves of the numbers, and columns of a single value."""
     values = np.array([[-FINFO.max, 1.0], [FINFO.max, 1.0], [-0.0, 1.0], [0.0, 1.0]], np.float32)
-    found = quartiles(lambda function: [function(row[None]) for row in values], np.array([4, 4]), ALONE)
+    first = FirstBits(2)
+    first.add(values)
+    looks = []
+
+    def over(function):
+        looks.append(function)
+        for row in values:
+            function(row[None])
+
+    found = quartiles(first, over, np.array([4, 4]), ALONE)
+    assert len(looks) == 2  # besides the one that moments need
     np.testing.assert_array_equal(found, np.quantile(values.astype(np.float64), [0.25, 0.5, 0.75], axis=0))
     several = np.sort(np.r_[RANDOM.normal(size=99), -np.inf, np.inf].astype(np.float32))
     np.testing.assert_array_equal(np.sort(ordered(several)), ordered(several))
