@@ -1,5 +1,6 @@
 """Which MPI: the one whose mpirun starts the ranks, or another when the user says so."""
 
+import filecmp
 import os
 import re
 import shutil
@@ -155,10 +156,12 @@ def _library(compiler: Path) -> Path:
 def _as_loaded(library: Path) -> Path:
     """The file that a program linked to this one loads."""
     # A wheel cannot carry a link, so its libmpi.so is one line for the linker, INPUT(libmpi.so.12), or a copy
-    script = re.match(rb"INPUT ?\( ?([^ )]+)", library.read_bytes()[:200])
-    soname = re.search(r"SONAME.*\[(.+)\]", _said("readelf", "-d", str(library)).stdout)
-    loaded = library.with_name(script[1].decode() if script else soname[1] if soname else library.name)
-    return (loaded if loaded.exists() else library).resolve()
+    named = re.match(rb"INPUT ?\( ?([^ )]+)", library.read_bytes()[:200])
+    if named:
+        return library.with_name(named[1].decode()).resolve()
+    copies = [] if library.is_symlink() else [other for other in library.parent.glob(f"{library.name}.*")
+                                              if filecmp.cmp(other, library, shallow=False)]
+    return min(copies, key=lambda other: len(other.name), default=library).resolve()
 
 
 def _said(*command: str) -> subprocess.CompletedProcess:

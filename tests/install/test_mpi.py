@@ -1,7 +1,6 @@
 """Which MPI is taken, and the sentence when there is none."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -120,9 +119,8 @@ def test_the_library_is_the_one_that_the_wrapper_names_under_the_name_that_progr
     home = make_mpi(tmp_path / "debian", says="of another MPI")
     (home / "bin/mpicxx").write_text(f"#!/bin/sh\necho g++ -L{home}/lib -lmpichcxx -lmpich\n")
     monkeypatch.setenv("PATH", os.defpath)
-    for name in ("libmpich.so", "libmpich.so.12"):
-        command = ["cc", "-shared", "-x", "c", os.devnull, "-Wl,-soname,libmpich.so.12", "-o", str(home / "lib" / name)]
-        subprocess.run(command, check=True, timeout=60)
+    for name in ("libmpich.so", "libmpich.so.12", "libmpich.so.12.1"):
+        (home / "lib" / name).write_text("a library")
     assert mpi._library(home / "bin/mpicxx") == home / "lib" / "libmpich.so.12"
 
 
