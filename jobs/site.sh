@@ -11,18 +11,24 @@ source "$HVD_AE_VENV/bin/activate"
 
 # 2. Who starts the ranks: srun, or the mpirun of the environment's MPI inside the allocation.
 HVD_AE_LAUNCHER=${HVD_AE_LAUNCHER:-srun}
-# How srun and MPI meet: pmi2 for the MPICH from PyPI, MPICH and Intel MPI; pmix for Open MPI.
-HVD_AE_SRUN_MPI=${HVD_AE_SRUN_MPI:-pmi2}
-# MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts crash or hang.
-# libfabric's lines are short. Drop this line for other MPIs; under mpirun UCX is safe, and faster.
-[ "$HVD_AE_LAUNCHER" = mpirun ] || export MPIR_CVAR_CH4_NETMOD=${MPIR_CVAR_CH4_NETMOD:-ofi}
-# For mpirun: threads cores for each rank. Open MPI: (--map-by "slot:PE=$threads" --bind-to core)
 threads=${SLURM_CPUS_PER_TASK:-1}
-# shellcheck disable=SC2034  # launch.sh reads it
-mpirun_options=(-bind-to "core:$threads")
-# How mpirun is told its nodes, when some of the job's are gone. Open MPI: --host
-# shellcheck disable=SC2034
-mpirun_hosts=-hosts
+# The MPI of the environment, mpich (PyPI's, Debian's, Cray's), intel or openmpi, as its mpirun says. For each: how srun and it meet;
+# for mpirun, threads cores for each rank, and how it is told its nodes when some of the job's are gone.
+# shellcheck disable=SC2034  # launch.sh reads what is set here
+case ${HVD_AE_MPI:=$(mpirun --version 2>/dev/null | head -n 1)} in
+    *'Open MPI'* | *OpenRTE* | openmpi) manager=pmix mpirun_hosts=--host
+        mpirun_options=(--map-by "slot:PE=$threads" --bind-to core) ;;
+    *Intel* | intel) manager=pmi2 mpirun_hosts=-hosts
+        mpirun_options=(-genv I_MPI_PIN_DOMAIN "$threads")
+        # Without Slurm's own library of that name each of srun's ranks is alone.
+        export I_MPI_PMI_LIBRARY=${I_MPI_PMI_LIBRARY:-$(/sbin/ldconfig -p | awk '/libpmi2\.so/ { print $NF; exit }')} ;;
+    *) manager=pmi2 mpirun_hosts=-hosts
+        mpirun_options=(-bind-to "core:$threads")
+        # MPICH 5's UCX describes each rank in lines that Slurm's pmi2 cuts at 1,024 characters, and then some starts crash or
+        # hang. libfabric's lines are short. Under mpirun UCX is safe, and faster.
+        [ "$HVD_AE_LAUNCHER" = mpirun ] || export MPIR_CVAR_CH4_NETMOD=${MPIR_CVAR_CH4_NETMOD:-ofi} ;;
+esac
+HVD_AE_SRUN_MPI=${HVD_AE_SRUN_MPI:-$manager}
 
 # 3. Files. Run folders are written by one rank and read by people: a shared file system.
 HVD_AE_RUNS=${HVD_AE_RUNS:-runs}
