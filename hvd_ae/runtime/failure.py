@@ -6,6 +6,7 @@ import ctypes
 import gc
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hvd_ae.errors import NotWritten, OutOfSync, Refused, Stopped
+from hvd_ae.errors import RANK_LOST, NotWritten, OutOfSync, Refused, Stopped
 from hvd_ae.runtime.speaker import is_mine_to_say
 from hvd_ae.runtime.world import read_launch
 
@@ -39,6 +40,8 @@ def end_job(error: BaseException) -> int:
     """
     expected, status = isinstance(error, (Refused, OutOfSync, Stopped, NotWritten)), getattr(error, "exit_status", 1)
     rank, size = _place()
+    if size > 1 and not expected and is_of_a_lost_rank(error):
+        status = RANK_LOST
     # before MPI runs, all refuse what all were given
     raised_on_all_ranks = expected and (error.raised_on_all_ranks or size == 1)
     speaks = not raised_on_all_ranks or (rank if size > 1 else _launched_rank()) == 0
@@ -51,6 +54,12 @@ def end_job(error: BaseException) -> int:
         _within(_PATIENCE, _finish_files)
         end_all_ranks(status)
     return status
+
+
+def is_of_a_lost_rank(error: BaseException) -> bool:
+    """Whether it is what a collective raises where another rank has gone: MPI finds its connection closed."""
+    return re.search("Horovod has been shut down|MPI_ERR_PROC_FAILED|MPI_ERR_OTHER|[Cc]onnection (reset|closed)",
+                     "".join(traceback.format_exception_only(error))) is not None
 
 
 def end_all_ranks(status: int) -> None:

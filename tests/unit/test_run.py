@@ -13,6 +13,7 @@ from hvd_ae.cli import main, parse_command
 from hvd_ae.commands.run.hosts import Hosts
 from hvd_ae.commands.run.run import is_loss
 from hvd_ae.errors import Refused
+from hvd_ae.runtime.failure import is_of_a_lost_rank
 
 # Notes how it was called, does the next of what it is told (a checkpoint's step, an exit status), or waits for a signal.
 LAUNCHER = '''
@@ -125,3 +126,12 @@ def test_what_follows_the_hyphens_is_the_commands_own():
 
 def test_losses_are_told_from_failures():
     assert [is_loss(status) for status in (0, 1, 2, 3, 75, 9, 137, 139, 15, 143, 76, 134)] == [False] * 5 + [True] * 7
+
+
+@pytest.mark.parametrize(("error", "is_lost"), [
+    (RuntimeError("HorovodAllreduce failed: Horovod has been shut down. This was caused by an exception"), True),
+    (RuntimeError("mpi4py.MPI.Exception: MPI_ERR_OTHER: known error not in list"), True),
+    (ConnectionResetError(104, "Connection reset by peer"), True),
+    (RuntimeError("MPI_ERR_TRUNCATE: message truncated"), False), (ValueError("a model's own"), False)])
+def test_what_a_collective_raises_where_a_rank_has_gone_is_known(error, is_lost):
+    assert is_of_a_lost_rank(error) is is_lost
