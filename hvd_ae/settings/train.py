@@ -102,6 +102,10 @@ class RunSettings:
                                    "--accumulate following from it: so `hvd-ae run` and the job scripts go on when ranks were "
                                    "lost [the ranks there are].", at_least=1)
     checkpoint_every: int = setting(1, "Epochs between checkpoints; 0 writes none but the last.", at_least=0)
+    checkpoint_minutes: float | None = setting(None, "Minutes between checkpoints, also within an epoch [only by epochs].",
+                                               above=0, example=10)
+    checkpoint_in_background: bool = setting(False, "Train on while a checkpoint is written, where there is memory for what "
+                                             "changes meanwhile.")
     keep_checkpoints: int = setting(2, "The newest so many; older ones are deleted.", at_least=1)
     check_every: int = setting(100, "Steps between checks that ranks are in sync.", at_least=1)
     stall_timeout: float = setting(600.0, "Seconds that a rank may wait for another before the job ends and says for which; 0 "

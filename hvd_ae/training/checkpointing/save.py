@@ -42,9 +42,6 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
          check: Callable[[], None] = lambda: None) -> Path:
     """Write a checkpoint and delete all but the newest `keep` up to this step (every rank calls it); returns its path.
 
-    In the middle of an epoch the ranks synchronize for it, and are not what they were afterwards. That they are in sync is
-    checked first: what was the same on all ranks before, synchronizing leaves as it was or moves alike.
-
     Args:
         records: of metrics, that the run folder has not got and that go with this checkpoint.
         check: whether this job may write still; called by the root.
@@ -53,22 +50,51 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
         OutOfSync: on every rank, and nothing is written.
         NotWritten: on every rank, where a file could not be written on any; older checkpoints are as they were.
     """
-    comm, world, strategy, cursor = session.comm, session.comm.world, session.strategy, session.cursor
-    exact: dict[str, tf.Tensor] = {}
-    if cursor.step_in_epoch:
-        # shares the memory until it changes
-        before = {name: variable.read_value() for name, variable in strategy.exact_state.items()}
+    writing = Writing(session, taken(session, records), folder, keep, check)
+    writing.write()
+    return writing.put_in_place()
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What a checkpoint is to hold, as it was when it was taken: training that goes on does not change it."""
+
+    step: int
+    manifest: dict
+    shared: dict[str, tf.Tensor]  # what the root writes for all
+    own: dict[str, tf.Tensor]  # this rank's
+    exact: dict[str, tf.Tensor]  # this rank's, that synchronizing has changed
+    loss_sum: float
+
+    def bytes_of(self, is_root: bool) -> int:
+        """What this rank holds and writes."""
+        values = [*self.own.values(), *self.exact.values(), *(self.shared.values() if is_root else ())]
+        return sum(value.dtype.size * value.shape.num_elements() for value in values)
+
+
+def taken(session: "Session", records: Sequence[dict] = ()) -> Taken:
+    """What there is to save now (every rank calls it); afterwards the training is where it was.
+
+    In the middle of an epoch the ranks synchronize for it, and take back what that has changed. That they are in sync is
+    checked first: what was the same on all ranks before, synchronizing leaves as it was or moves alike.
+
+    Raises:
+        OutOfSync: on every rank.
+    """
+    comm, strategy, cursor = session.comm, session.strategy, session.cursor
+    # each value shares its variable's memory until that changes
+    before = {name: variable.read_value() for name, variable in strategy.exact_state.items()} if cursor.step_in_epoch else {}
+    if before:
         strategy.synchronize()
         check_in_sync(strategy, cursor.step)
-        exact = {name: value for name, value in before.items()
-                 if name not in strategy.state or not np.array_equal(value, strategy.state[name].variable)}
+    exact = {name: value for name, value in before.items()
+             if name not in strategy.state or not np.array_equal(value, strategy.state[name].variable)}
     loss_sum = float(comm.sum(np.array([cursor.loss_sum])).numpy()[0])
-    own = strategy.rank_state()
-    final = folder / f"step-{cursor.step:08d}"
-    partial = folder / f"{final.name}.partial"
+    shared = {name: variable.read_value() for name, variable in strategy.replicated_state().items()}
+    own = {name: variable.read_value() for name, variable in strategy.rank_state().items()}
     manifest = {
-        "format": FORMAT, "ranks": world.size, "trainers": session.trainers.size, "batch_size": session.settings.batch_size,
-        "accumulate": session.settings.accumulate,
+        "format": FORMAT, "ranks": comm.world.size, "trainers": session.trainers.size,
+        "batch_size": session.settings.batch_size, "accumulate": session.settings.accumulate,
         "of_ranks": bool(own) or cursor.step_in_epoch > 0,
         "position": dataclasses.asdict(dataclasses.replace(cursor, loss_sum=loss_sum)),
         "settings": {name: getattr(session.settings, name) for name in same_on_resume()}, "variables": variables_of(session),
@@ -78,15 +104,78 @@ def save(session: "Session", folder: Path, keep: int, records: Sequence[dict] = 
         "version": version("hvd_ae"),
         "callbacks": {callback.name: callback.state() for callback in session.callbacks if callback.name},
     }
+    if before:  # as where a run goes on from it
+        for name, value in exact.items():
+            strategy.exact_state[name].assign(value)
+        strategy.begin_epoch(cursor.epoch)
+    return Taken(cursor.step, manifest, shared, own, exact, cursor.loss_sum)
 
-    def written(write: Callable[[], object]) -> None:
-        _written(session, partial, write, check if world.is_root else lambda: None)
 
-    written(lambda: world.is_root and _write_shared(partial, manifest, strategy.replicated_state()))
-    if manifest["of_ranks"]:
-        written(lambda: _write_own(partial, world.rank, own, exact, cursor.loss_sum))
-    written(lambda: world.is_root and _put_in_place(partial, final, keep))
-    return final
+class Writing:
+    """A checkpoint on its way to the disk: begun and put in place by all ranks together, written by each alone in between.
+
+    Args:
+        keep, check: as `save` takes them.
+
+    Raises:
+        NotWritten: on every rank, where the folder cannot be made; as every method does that all ranks call.
+    """
+
+    def __init__(self, session: "Session", what: Taken, folder: Path, keep: int, check: Callable[[], None]):
+        self._session, self._what, self._keep = session, what, keep
+        self._world = session.comm.world
+        self._check = check if self._world.is_root else lambda: None
+        self.path = folder / f"step-{what.step:08d}"
+        self._partial = folder / f"{self.path.name}.partial"
+        self._together(lambda: self._world.is_root and _make(self._partial))
+
+    def write(self) -> None:
+        """Write this rank's files (every rank calls it)."""
+        self._together(self.write_alone)
+
+    def write_alone(self) -> None:
+        """The same without a word to the others, in a thread for instance.
+
+        Raises:
+            OSError: a file could not be written.
+        """
+        what = self._what
+        if what.manifest["of_ranks"]:
+            _write_own(self._partial, self._world.rank, what)
+        if self._world.is_root:
+            files = write_vectors(self._partial, "", what.shared)
+            write_json(self._partial / "manifest.json", {**what.manifest, "files": files})
+
+    def put_in_place(self, written: Callable[[], None] = lambda: None) -> Path:
+        """Give the folder its final name, and delete older ones, when all ranks have written (every rank calls it).
+
+        Args:
+            written: returns when this rank has, or raises the OSError because of which it could not.
+        """
+        self._together(written)
+        self._together(lambda: self._world.is_root and _put_in_place(self._partial, self.path, self._keep))
+        return self.path
+
+    def _together(self, work: Callable[[], object]) -> None:
+        """Do it on every rank; where any cannot, all know, and nothing is left of the attempt."""
+
+        def attempt() -> None:
+            self._check()
+            try:
+                with self._session.comm.busy("writing a checkpoint"):
+                    work()
+            except OSError as error:
+                raise NotWritten(f"no checkpoint: {error.filename or self._partial} cannot be written "
+                                 f"({error.strerror or error}); make room, or another --run-dir, and go on from the last good "
+                                 "checkpoint with --resume") from None
+
+        try:
+            run_on_all(self._session.comm, attempt, NotWritten)
+        except NotWritten:
+            self._check()  # else it may be another job's attempt that lies there
+            if self._world.is_root:
+                shutil.rmtree(self._partial, ignore_errors=True)
+            raise
 
 
 def variables_of(session: "Session") -> list[list]:
@@ -95,39 +184,17 @@ def variables_of(session: "Session") -> list[list]:
     return [[variable.path, list(variable.shape)] for variable in (*model.trainable_variables, *model.non_trainable_variables)]
 
 
-def _written(session: "Session", partial: Path, write: Callable[[], object], check: Callable[[], None]) -> None:
-    """Write on every rank; where any cannot, all know, and nothing is left of the attempt."""
-
-    def attempt() -> None:
-        check()
-        try:
-            with session.comm.busy("writing a checkpoint"):
-                write()
-        except OSError as error:
-            raise NotWritten(f"no checkpoint: {error.filename or partial} cannot be written ({error.strerror or error}); make "
-                             "room, or another --run-dir, and go on from the last good checkpoint with --resume") from None
-
-    try:
-        run_on_all(session.comm, attempt, NotWritten)
-    except NotWritten:
-        check()  # else it may be another job's attempt that lies there
-        if session.comm.world.is_root:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _write_shared(partial: Path, manifest: dict, vectors: dict[str, tf.Variable]) -> None:
+def _make(partial: Path) -> None:
     for left_over in partial.parent.glob("*.partial"):  # of a writer that was killed
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)
-    write_json(partial / "manifest.json", {**manifest, "files": write_vectors(partial, "", vectors)})
 
 
-def _write_own(partial: Path, rank: int, own: dict, exact: dict, loss_sum: float) -> None:
+def _write_own(partial: Path, rank: int, what: Taken) -> None:
     prefix = own_prefix(rank)
     write_json(partial / f"{prefix}json", {
-        "own": write_vectors(partial, prefix, own), "exact": write_vectors(partial, f"{prefix}exact.", exact),
-        "loss_sum": loss_sum,
+        "own": write_vectors(partial, prefix, what.own), "exact": write_vectors(partial, f"{prefix}exact.", what.exact),
+        "loss_sum": what.loss_sum,
     })
 
 
