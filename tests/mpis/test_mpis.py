@@ -3,13 +3,13 @@
 `make test-mpis` runs it, outside `make test`: Horovod is built five times. `-k openmpi-5` tries one of them.
 """
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -66,7 +66,7 @@ def test_train_with_srun(built, slurm, tmp_path, engine):
         assert "2 ranks on 2 nodes" in job.output and job.summary()["in_sync"], job.output
 
 
-@contextmanager
+@contextlib.contextmanager
 def training(built, folder, engine: str):
     """A job on three ranks, once it has trained an epoch."""
     with open(folder / "log", "a") as said:
@@ -84,11 +84,13 @@ def training(built, folder, engine: str):
 
 
 def rank(job, number: int) -> psutil.Process:
-    for process in job.children(recursive=True):
-        given = process.environ()
-        if given.get("OMPI_COMM_WORLD_RANK", given.get("PMI_RANK")) == str(number) and "python" in process.name():
-            return process
-    raise AssertionError("no such rank")
+    """The first process of this rank, which its launcher has told it."""
+    for process in sorted(job.children(recursive=True), key=lambda process: process.pid):
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            given = process.environ()
+            if given.get("OMPI_COMM_WORLD_RANK", given.get("PMI_RANK")) == str(number):
+                return process
+    raise AssertionError(f"there is no rank {number}")
 
 
 @pytest.mark.parametrize("engine", ["horovod", "mpi"])
