@@ -10,11 +10,14 @@ from pathlib import Path
 from hvd_ae.averaging.sync_check import checksum
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import about_gpus, start
+from hvd_ae.data.memory import splits_of
 from hvd_ae.data.source import Splits
 from hvd_ae.data.staging import staged
 from hvd_ae.data.statistics import Statistics
 from hvd_ae.errors import NotWritten, Stopped
+from hvd_ae.models.learner import Learner
 from hvd_ae.models.schedules import scaled_rate
+from hvd_ae.runs.best import Best
 from hvd_ae.runs.checkpoints import Checkpoints
 from hvd_ae.runs.console import Console
 from hvd_ae.runs.files import replacing
@@ -30,13 +33,15 @@ from hvd_ae.runtime.signals import catch_signals, clear_signals, stop_requested
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks.task import Task
+from hvd_ae.training import session as training
 from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.checkpointing.restore import Resumed, restore_newest
 from hvd_ae.training.checkpointing.save import set_aside
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.fewer_ranks import as_on
+from hvd_ae.training.report import EpochReport
 from hvd_ae.training.saved_model import check_saved_model
-from hvd_ae.training.session import Session, load_on_all
+from hvd_ae.training.session import load_on_all
 
 
 @dataclass(frozen=True)
@@ -48,44 +53,94 @@ class Result:
     summary: dict
 
 
-def train(settings: TrainSettings, comm: Communicator | None = None, source: Splits | None = None, task: Task | None = None,
-          callbacks: Sequence[Callback] = ()) -> Result:
-    """Train as `settings` say; every rank of the job calls it.
+class Session:
+    """A training with its run folder, used in a `with` statement; every rank of the job makes one.
+
+        with hvd_ae.Session(settings, learner=MyLearner) as session:
+            for record in session.run():
+                ...
 
     Args:
         comm: what `start` returned, where a script has called it already.
-        source: training and validation samples, in place of those that the settings name.
-        task: what is learnt, in place of the autoencoder that the settings describe.
+        source: samples in place of those that the settings name: `Splits`, a `Source`, or arrays (see `splits_of`).
+        task: what is learnt, in place of what the settings say.
         callbacks: what happens beside training, after the console and `metrics.jsonl`, before a checkpoint is written.
+        learner: what takes steps, a subclass of `Learner`; averaging, checkpoints and the checks of ranks stay as they are.
+        others: what `hvd_ae.training.session.Session` takes besides.
+
+    training: the training itself, with its `learner`, `strategy`, `cursor`, `source` and `comm`.
+    result: what the run came to, when `run` has ended.
 
     Raises:
-        Refused: on every rank, when settings, data, model or run folder cannot be used.
-        OutOfSync: on every rank, when ranks that should hold the same parameters do not.
-        Stopped: on every rank, when SIGTERM, SIGUSR1 or SIGUSR2 came to any, and the checkpoint is written.
-        NotWritten: on every rank, when a file of the run cannot be written, or another job has taken the folder over.
+        Refused: on every rank, when the context is entered, where settings, data, model or run folder cannot be used.
     """
-    settings = settings.resolved()
-    with catch_signals():
-        comm = comm or start(settings.collectives, settings.threads)
-        let_root_speak(comm.world.is_root, settings.log_level or ("warning" if settings.quiet else None))
-        settings = as_on(settings, comm.world)
-        with _held_folder(settings, comm) as folder:
-            settings = dataclasses.replace(settings, collectives=comm.name, run_dir=str(folder.path))
+
+    def __init__(self, settings: TrainSettings, comm: Communicator | None = None, source=None, task: Task | None = None,
+                 callbacks: Sequence[Callback] = (), learner: type[Learner] | None = None, **others):
+        self.settings, self._comm, self._source = settings.resolved(), comm, source
+        self._own_parts = {"task": task, "learner": learner, **others}
+        self._callbacks = callbacks
+        self.training: training.Session | None = None
+        self.result: Result | None = None
+
+    def __enter__(self) -> "Session":
+        settings = self.settings
+        with ExitStack() as stack:
+            stack.enter_context(catch_signals())
+            comm = self._comm or start(settings.collectives, settings.threads)
+            let_root_speak(comm.world.is_root, settings.log_level or ("warning" if settings.quiet else None))
+            settings = as_on(settings, comm.world)
+            self._folder = folder = stack.enter_context(_held_folder(settings, comm))
+            self.settings = settings = dataclasses.replace(settings, collectives=comm.name, run_dir=str(folder.path))
             checkpoints = Checkpoints(folder)
             trackers = run_on_all(comm, lambda: make_trackers(settings.track, folder))
-            everything = [MetricsFile(folder, checkpoints), Console(), *callbacks, checkpoints, Page(folder), *trackers]
+            best = [Best(folder)] if settings.keep_best else []
+            everything = [*best, MetricsFile(folder, checkpoints), Console(), *self._callbacks, checkpoints, Page(folder),
+                          *trackers]
             known = Statistics.load(folder.statistics) if comm.world.is_root else None  # of a run that goes on
-            with (comm.watched(settings.stall_timeout, folder.stalled), _loaded(settings, comm, source) as loaded,
-                  Session(settings, comm, loaded, task, everything, statistics=known) as session):
-                return Result(comm.world, folder.path, _train(session, folder))
+            stack.enter_context(comm.watched(settings.stall_timeout, folder.stalled))
+            loaded = stack.enter_context(_loaded(settings, comm, self._source))
+            self.training = stack.enter_context(training.Session(settings, comm, loaded, callbacks=everything,
+                                                                 statistics=known, **self._own_parts))
+            self._opened = stack.pop_all()
+        return self
+
+    def __exit__(self, *error) -> bool | None:
+        return self._opened.__exit__(*error)
+
+    def run(self) -> Iterator[dict]:
+        """Train, from the newest checkpoint where the run goes on: each epoch's record, the line of `metrics.jsonl`.
+
+        After the last one the models and the summary are written. Who leaves the loop before has the checkpoints; and every
+        rank must leave it after the same epoch.
+
+        Raises:
+            OutOfSync: on every rank, when ranks that should hold the same parameters do not.
+            Stopped: on every rank, when SIGTERM, SIGUSR1 or SIGUSR2 came to any, and the checkpoint is written.
+            NotWritten: on every rank, when a file of the run cannot be written, or another job has taken the folder over.
+        """
+        for report in _epochs(self.training, self._folder):
+            yield report.record()
+        self.result = Result(self.training.comm.world, self._folder.path, _end(self.training, self._folder))
+
+
+def train(settings: TrainSettings, comm: Communicator | None = None, source=None, task: Task | None = None,
+          callbacks: Sequence[Callback] = (), learner: type[Learner] | None = None) -> Result:
+    """Train as `settings` say; every rank of the job calls it. Arguments, and what is raised, are those of `Session`."""
+    with Session(settings, comm, source, task, callbacks, learner) as session:
+        for _ in session.run():
+            pass
+        return session.result
 
 
 @contextmanager
-def _loaded(settings: TrainSettings, comm: Communicator, source: Splits | None) -> Iterator[Splits]:
+def _loaded(settings: TrainSettings, comm: Communicator, source) -> Iterator[Splits]:
     """The samples, from copies on the node's own disk where the settings say so."""
-    given = [None, None] if source else [settings.data, settings.validation_data]
-    with staged(given, None if source else settings.stage, comm) as (data, validation_data):
-        yield source or load_on_all(dataclasses.replace(settings, data=data, validation_data=validation_data), comm)
+    if source is not None:
+        yield run_on_all(comm, lambda: splits_of(source, settings.validation_split))
+        return
+    with staged([settings.data, settings.validation_data], settings.stage, comm) as (data, validation_data):
+        yield load_on_all(dataclasses.replace(settings, data=data, validation_data=validation_data), comm)
 
 
 @contextmanager
@@ -107,8 +162,8 @@ def _held_folder(settings: TrainSettings, comm: Communicator) -> Iterator[RunFol
         yield folder or RunFolder(path)
 
 
-def _train(session: Session, folder: RunFolder) -> dict:
-    """From the newest checkpoint, where the run goes on, to the summary."""
+def _epochs(session: training.Session, folder: RunFolder) -> Iterator[EpochReport]:
+    """From the newest checkpoint, where the run goes on, to the last epoch."""
     world, settings = session.comm.world, session.settings
     resumed = restore_newest(session, folder.checkpoints) if settings.resume else Resumed(Cursor(), world.size)
     run_on_all(session.comm, lambda: world.is_root and _begin(session, resumed, folder), NotWritten)
@@ -116,18 +171,28 @@ def _train(session: Session, folder: RunFolder) -> dict:
         if settings.resume:
             log.info(_where(resumed, world))
         announce(session)
-    session.run(lambda: stop_requested(session.comm))
+    yield from session.epochs(lambda: stop_requested(session.comm))
     if session.stopped_by:
         clear_signals()
         raise Stopped(f"stopped at step {session.cursor.step} by {session.stopped_by}, with a checkpoint in "
                       f"{folder.checkpoints}: go on with --resume")
-    summary = _finish(session, folder)
+
+
+def _end(session: training.Session, folder: RunFolder) -> dict:
+    """What a run leaves behind, the summary on every rank."""
+    if session.stop_reason and session.comm.world.is_root:
+        log.info(f"ended after {session.cursor.step} steps: {session.stop_reason}")
+    best_epoch = None
+    for best in (callback for callback in session.callbacks if isinstance(callback, Best)):
+        best.restore_into(session)
+        best_epoch = best.epoch
+    summary = _finish(session, folder, best_epoch)
     for callback in session.callbacks:
         callback.on_end(session, summary)
     return summary
 
 
-def _begin(session: Session, resumed: Resumed, folder: RunFolder) -> None:
+def _begin(session: training.Session, resumed: Resumed, folder: RunFolder) -> None:
     """The first that is written, when all ranks have agreed to settings, data, model and checkpoint."""
     missing = folder.begin(session.settings, resumed.cursor.step, resumed.records, resumed.cursor.epoch)
     if missing:
@@ -147,7 +212,7 @@ def _where(resumed: Resumed, world: World) -> str:
     return f"going on from step {resumed.cursor.step}{others}"
 
 
-def _finish(session: Session, folder: RunFolder) -> dict:
+def _finish(session: training.Session, folder: RunFolder, best_epoch: int | None) -> dict:
     """Models, pictures and the summary, written by the root; the summary on every rank.
 
     Raises:
@@ -158,7 +223,7 @@ def _finish(session: Session, folder: RunFolder) -> dict:
     def write() -> None:
         try:
             with session.comm.busy("writing the models and pictures"):
-                summary.update(_write_outcome(session, folder))
+                summary.update(_write_outcome(session, folder, best_epoch))
         except NotWritten as failure:
             raise NotWritten(f"{failure}; the training itself is done: --resume writes what is missing") from None
 
@@ -167,7 +232,7 @@ def _finish(session: Session, folder: RunFolder) -> dict:
     return json.loads(broadcast_text(session.comm, as_json(summary)))
 
 
-def _write_outcome(session: Session, folder: RunFolder) -> dict:
+def _write_outcome(session: training.Session, folder: RunFolder, best_epoch: int | None) -> dict:
     learner, settings = session.learner, session.settings
     folder.check_held()
     records = folder.read_metrics()
@@ -180,13 +245,15 @@ def _write_outcome(session: Session, folder: RunFolder) -> dict:
     if session.task.reconstructs:
         save_look(draw_pictures(model, encoder, session.raw_source, folder.path), folder.path / "samples.npz")
     summary = summarize(settings, session.comm.world, learner.flat.layout.size, records, checksum(parameters), session.cursor,
-                        session.input.data_bytes)
+                        session.input.data_bytes, best_epoch, session.stop_reason)
     folder.write_summary(summary)
+    if best_epoch is not None:
+        log.info(f"the model is that of epoch {best_epoch}, whose val_loss {summary['val_loss']:.6g} was the lowest")
     log.info(f"model, pictures and figures are in {folder.path}")
     return summary
 
 
-def announce(session: Session) -> None:
+def announce(session: training.Session) -> None:
     """Say what is about to run: the effective global batch and learning rate above all."""
     s, world, train = session.settings, session.comm.world, session.source.train
     trainers = session.trainers.size
@@ -204,6 +271,6 @@ def announce(session: Session) -> None:
         f"model: {s.model}, {session.learner.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
         f"global batch: {s.batch_size * trainers * (s.accumulate or 1)} ({trainers} x {s.batch_size}{accumulated}), "
         f"{s.optimizer} at learning rate "
-        f"{rate:.6g}{warm_up} (scaling {s.lr_scaling})")
+        f"{rate:.6g}{warm_up} (scaling {s.lr_scaling}, schedule {s.schedule})")
     for line in about_gpus(s.collectives, world.size):
         log.info(line)

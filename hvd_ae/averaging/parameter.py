@@ -44,7 +44,7 @@ class Parameter(Periodic):
     def average_period(self) -> None:
         """The average, what it does to the optimizer's state, and the outer step."""
         before = tf.identity(self.learner.vector)
-        self.average_all(self.learner.vector, *(self.learner.optimizer_state if self.optimizer_state == "average" else []))
+        self.average_all(*self.learner.averaged, *(self.learner.optimizer_state if self.optimizer_state == "average" else []))
         if self.optimizer_state == "reset":
             for vector in self.learner.optimizer_state:
                 vector.assign(tf.zeros_like(vector))

@@ -53,6 +53,7 @@ class Sharded(Gradient):
         if self.learner.flat.is_constrained:  # of whole layers, in which a part may begin and end
             self.learner.constrain(self.learner.vector)
             self._take_my_part()
+        self.learner.move_average()
 
     @staticmethod
     def cost(job: Job, ranks: int, every: int) -> Parts:

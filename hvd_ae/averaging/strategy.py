@@ -94,7 +94,7 @@ class Strategy(ABC):
     @property
     def result(self) -> tuple[tf.Variable, tf.Variable]:
         """The parameters and buffers to evaluate and to save, once the ranks are synchronized."""
-        return self.learner.vector, self.learner.buffers
+        return self.learner.evaluated, self.learner.buffers
 
     @property
     def result_counters(self) -> list[tf.Variable]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hvd_ae.models.batch_statistics import BatchStatistics
 from hvd_ae.models.limits import check_honoured
 
 
@@ -68,6 +70,7 @@ class FlatModel:
         check_honoured(model)
         self.keras_model = model
         self.loss = loss
+        self.batch_statistics: BatchStatistics | None = None  # of all ranks, where each rank's own are not to be used
         self.layout = Layout([v.shape for v in model.trainable_variables])
         self._constraints = [getattr(v, "constraint", None) for v in model.trainable_variables]
         self._is_buffer = [v.dtype == "float32" for v in model.non_trainable_variables]
@@ -150,7 +153,8 @@ class FlatModel:
         model = self.keras_model
         values = [*pieces, *self._non_trainable(buffers, counters)]
         mapping = list(zip([*model.trainable_variables, *model.non_trainable_variables], values))
-        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+        statistics = self.batch_statistics.used_by(model) if training and self.batch_statistics else nullcontext()
+        with statistics, keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             outputs, penalties = model(inputs, training=training), model.losses
         penalties = [tf.reduce_sum(tf.cast(penalty, tf.float32)) for penalty in penalties]  # they may be vectors, or bfloat16
         return outputs, [scope.get_current_value(v) for v in model.non_trainable_variables], penalties

@@ -32,6 +32,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch, where the run keeps it."""
+        return self.path / "best"
+
+    @property
     def stalled(self) -> Path:
         """Where ranks write what they were doing when one was waited for too long."""
         return self.path / "stalled"

@@ -64,9 +64,13 @@ def draw_pictures(model: Callable, encoder: Callable | None, source: Splits, fol
 
 
 def summarize(settings: TrainSettings, world: World, parameters: int, records: list[dict], checksum: int,
-              cursor: Cursor, data_bytes: int) -> dict:
-    """What `summary.json` holds: scripts rely on these keys; a number that was not measured is None."""
+              cursor: Cursor, data_bytes: int, best_epoch: int | None = None, stop_reason: str | None = None) -> dict:
+    """What `summary.json` holds: scripts rely on these keys; a number that was not measured is None.
+
+    Losses are those of the model that is saved: of the best epoch, where that is kept.
+    """
     last = records[-1] if records else {}
+    of_model = next((record for record in reversed(records) if record["epoch"] == best_epoch), last)
     timed_seconds = sum(record["timed_seconds"] for record in records)
     timed_samples = sum(record["timed_samples"] for record in records)
     return {
@@ -80,7 +84,9 @@ def summarize(settings: TrainSettings, world: World, parameters: int, records: l
         "epochs": cursor.epoch,
         "steps": cursor.step,
         "samples": cursor.samples,
-        **{name: last.get(name) for name in ("train_loss", "val_loss", "val_mse")},
+        "best_epoch": best_epoch,
+        "stop_reason": stop_reason,
+        **{name: of_model.get(name) for name in ("train_loss", "val_loss", "val_mse")},
         "seconds": sum(record["seconds"] for record in records) if records else None,
         "samples_per_second": timed_samples / timed_seconds if timed_seconds else None,
         **{name: sum(record[name] for record in records) if records else None

@@ -83,4 +83,9 @@ class AveragingSettings:
     server: ServerKind | None = _own(("server",), "sync", "Whether updates wait for gradients of the same parameters")
     aggregate: int | None = _own(("server",), None, "Workers whose gradients make an update, of a synchronous server; later "
                                  "ones are dropped, and without it none are", at_least=1)
+    ema: float | None = _own(("gradient", "sharded", "adasum", "parameter", "post-local", "hierarchical", "adaptive"), None,
+                             "Decay, such as 0.999, of a moving average of the parameters, which is then what is evaluated "
+                             "and saved", above=0, example=0.999)
+    sync_batch_norm: bool | None = _own(("gradient", "sharded"), None, "Normalize batches by the statistics of all ranks' "
+                                        "samples, as if they were one batch")
     graph: Graph | None = _own(("gossip",), "ring", "Who averages with whom")

@@ -7,12 +7,12 @@ from typing import Literal
 from hvd_ae.errors import Refused
 from hvd_ae.settings.averaging import OUTER_DEFAULTS, STRATEGIES, AveragingSettings
 from hvd_ae.settings.fields import check_bounds, setting
+from hvd_ae.settings.training import OptimizationSettings, check_training, training_defaults
 from hvd_ae.settings.units import parse_bytes
 
 Partition = Literal["contiguous", "strided", "shuffled", "label-skew", "reshuffled"]
 Loss = Literal["mse", "bce"]
 Activation = Literal["sigmoid", "linear"]
-Scaling = Literal["none", "linear", "sqrt"]
 Collectives = Literal["horovod", "mpi", "single"]
 LogLevel = Literal["info", "warning", "error"]
 Normalize = Literal["none", "standard", "minmax", "robust", "log1p", "log1p+standard"]
@@ -71,23 +71,6 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class OptimizationSettings:
-    """training"""
-
-    batch_size: int = setting(128, "Samples per rank and step.", at_least=1)
-    epochs: int = setting(10, "Passes over all training samples.", at_least=1)
-    steps: int | None = setting(None, "Stop after this many steps, even within an epoch.", at_least=1)
-    optimizer: str = setting("adam", "A Keras optimizer by its name: sgd, momentum, nesterov, adam, adamw, adamax, nadam, "
-                             "rmsprop, adagrad, adadelta, lion.", same_on_resume=True)
-    learning_rate: float = setting(0.001, "Before scaling (see --lr-scaling).", above=0, example=0.001)
-    lr_scaling: Scaling = setting("none", "Multiply the learning rate by the number of ranks, or by its square root.")
-    warmup_epochs: float = setting(0.0, "Epochs over which the learning rate rises from that of one rank to the full one.",
-                                   at_least=0)
-    seed: int = setting(0, "Of the first weights, the orders of samples, dropout and synthetic data; below 2**32.", at_least=0,
-                        at_most=2**32 - 1, example=0, same_on_resume=True)
-
-
-@dataclass(frozen=True)
 class RunSettings:
     """run"""
 
@@ -133,6 +116,7 @@ class TrainSettings(RunSettings, AveragingSettings, OptimizationSettings, ModelS
             _check_bytes("shuffle_memory", self.shuffle_memory)
         _refuse_other_strategies_settings(self)
         _check_combinations(self)
+        check_training(self)
         return dataclasses.replace(self, **_defaults(self))
 
 
@@ -188,6 +172,11 @@ def _check_combinations(s: TrainSettings) -> None:
     if (s.buckets or 1) > 1 and (s.accumulate or 1) > 1:
         raise Refused(f"buckets={s.buckets} has no effect with accumulate={s.accumulate}, which averages after the backward "
                       "pass: drop one of them")
+    if s.sync_batch_norm and (s.buckets or 1) > 1:
+        raise Refused(f"buckets={s.buckets} averages while the backward pass goes on, in which sync_batch_norm=True has sums "
+                      "of its own: drop one of them")
+    if s.ema is not None and not s.ema < 1:
+        raise Refused(f"ema={s.ema} must be below 1: 0.999 averages over about a thousand updates")
     if s.server == "async" and s.aggregate is not None:
         raise Refused(f"aggregate={s.aggregate} has no effect with server='async', which applies each gradient as it "
                       "comes: drop it, or use server='sync'")
@@ -214,6 +203,7 @@ def _period_bounds(s: TrainSettings) -> tuple[int, int]:
 def _defaults(s: TrainSettings) -> dict[str, object]:
     """What is None and depends on other settings."""
     defaults = strategy_defaults(s.averaging) | OUTER_DEFAULTS.get(s.outer_optimizer or "none", {})
+    defaults |= training_defaults(s)
     if s.averaging == "adaptive":
         lowest, highest = _period_bounds(s)
         defaults["sync_every"] = min(max(defaults["sync_every"], lowest), highest)

@@ -15,11 +15,17 @@ class Callback:
 
     name = ""  # under which checkpoints keep its state; empty where it has none
 
-    def on_start(self, session: "Session") -> None:
-        """Before the first step, a run that goes on having its cursor and its state already."""
+    def on_start(self, session: "Session") -> str | None:
+        """Before the first step, a run that goes on having its cursor and its state already.
 
-    def on_steps(self, session: "Session") -> None:
-        """After each call into the graph; `session.cursor` says how far the run is."""
+        Returns a reason to take no step at all, the same on all ranks, as that of a run that had been ended before.
+        """
+
+    def on_steps(self, session: "Session") -> str | None:
+        """After each call into the graph; `session.cursor` says how far the run is.
+
+        Returns a reason to end the training here, perhaps within an epoch, the same on all ranks; None to go on.
+        """
 
     def on_epoch(self, session: "Session", record: dict) -> str | None:
         """After each epoch, when all ranks are synchronized.

@@ -58,6 +58,8 @@ class Loop:
     def _epoch(self, clock: Clock) -> Iterator[None]:
         session, first = self._session, self._session.cursor
         session.strategy.begin_epoch(first.epoch)
+        if not first.epoch_samples:  # else the checkpoint says where in the schedule each rank is
+            session.learner.count_updates_from(first.epoch * session.updates_per_epoch)
         plan = session.plan(first.epoch, first.taken)
         self._steps_left = len(plan.batch_sizes) - first.step_in_epoch
         steps = self._steps_left
@@ -82,6 +84,8 @@ class Loop:
                 if (session.cursor.step - first.step + since) % check_every == 0:
                     check_in_sync(session.strategy, session.cursor.step, synchronized=False)
                 yield None
+                if session.stop_reason is not None:
+                    return
 
     def _check_values(self, example: dict, indices) -> None:
         """Refuse values that cannot be trained on, of this rank alone: the job ends with the last checkpoint good."""

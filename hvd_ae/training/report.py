@@ -28,7 +28,7 @@ class EpochReport:
     train_loss: float  # mean over this epoch's samples, each at the parameters of its step
     val_loss: float
     val_mse: float | None  # where outputs are reconstructions
-    learning_rate: float  # of the last step
+    learning_rate: float  # of the root's last update
     seconds: float  # training of this epoch in this process: the slowest rank, synchronizing included, no evaluation
     timed_seconds: float  # of these, what is left without the first calls, in which TensorFlow traces its graphs
     timed_samples: int  # over all ranks, in that time
@@ -63,6 +63,7 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
     bytes_decoded, input_seconds = session.input.measured()
     sums = comm.sum(np.array([cursor.loss_sum, traffic.seconds, traffic.bytes_sent, squares, averages, bytes_decoded,
                               input_seconds])).numpy()
+    rate = comm.broadcast(np.array([session.learner.learning_rate])).numpy()[0]
     seconds, warm_seconds = comm.maximum(np.array([clock.seconds, clock.warm_seconds])).numpy()
     own = np.array([clock.seconds, clock.input_seconds, traffic.seconds, peak_bytes() or 0, gpu_peak_bytes()])
     ranks = comm.world.size
@@ -74,7 +75,7 @@ def reduce_report(session: "Session", clock: Clock, traffic: Traffic, validation
         train_loss=float(sums[0]) / cursor.epoch_samples,
         val_loss=validation["val_loss"],
         val_mse=validation.get("val_mse"),
-        learning_rate=session.learner.learning_rate,
+        learning_rate=float(rate),
         seconds=float(seconds),
         timed_seconds=float(warm_seconds),
         timed_samples=clock.warm_samples,

@@ -1,8 +1,9 @@
 """One training, from settings to its last step: the one way to train, for commands, tests and users' scripts alike."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,6 +18,8 @@ from hvd_ae.data.partition import Segment
 from hvd_ae.data.source import CONDITION, LABELS, TARGETS, Part, Splits
 from hvd_ae.data.statistics import Statistics
 from hvd_ae.errors import Refused, ranks_are_together
+from hvd_ae.models.batch_statistics import BatchStatistics, batch_normalizations
+from hvd_ae.models.flat import FlatModel
 from hvd_ae.models.learner import Learner
 from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.schedules import make_schedule
@@ -25,6 +28,7 @@ from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks.reconstruction import Reconstruction
 from hvd_ae.tasks.task import Task
+from hvd_ae.training.asked_for import asked_for
 from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.input import Input
@@ -45,6 +49,9 @@ class Session:
         callbacks: what happens beside training, in this order.
         schedule: from the updates of an epoch to a Keras schedule, in place of the learning rate of the settings.
         statistics: of the training samples, if they have been measured already; those of the root count.
+        learner: what takes steps, in place of the task's: called with the model as a function of a vector, the optimizer, the
+            rank, and the part of the parameters that this rank's optimizer updates (None for all).
+        optimizer: from a learning rate, or a schedule of it, to a Keras optimizer, in place of that of the settings.
 
     raw_source has the samples as the user gave them, source the same with fields as the model sees them.
 
@@ -54,11 +61,12 @@ class Session:
 
     def __init__(self, settings: TrainSettings, comm: Communicator, source: Splits | None = None, task: Task | None = None,
                  callbacks: Sequence[Callback] = (), schedule: Callable[[int], object] | None = None,
-                 statistics: Statistics | None = None):
-        self.settings, self.comm, self.callbacks = settings, comm, list(callbacks)
+                 statistics: Statistics | None = None, learner: type[Learner] | None = None,
+                 optimizer: Callable[[object], keras.optimizers.Optimizer] | None = None):
+        self.settings, self.comm, self.callbacks = settings, comm, [*asked_for(settings), *callbacks]
         self.source = self.raw_source = source or load_on_all(settings, comm)
         self.task = task or Reconstruction(settings)
-        self.cursor, self._schedule = Cursor(), schedule
+        self.cursor, self._schedule, self._learner, self._optimizer = Cursor(), schedule, learner, optimizer
         self.data_fingerprint: list[int] = run_on_all(comm, lambda: fingerprint(self.source)).tolist()
         self.stop_reason: str | None = None  # why a callback has ended the training
         self.stopped_by: str | None = None  # the signal that has
@@ -73,6 +81,8 @@ class Session:
         self.learner: Learner = run_on_all(comm, self._build_learner)
         # a model may have drawn without a seed
         broadcast_variables([self.learner.vector, self.learner.buffers, *self.learner.tables], comm)
+        if settings.ema is not None:
+            self.learner.keep_average(settings.ema)
         self.strategy: Strategy = self._kind(self.learner, comm, settings, self.steps_per_epoch)
 
     def __enter__(self) -> "Session":
@@ -84,7 +94,11 @@ class Session:
             self.input.close()
 
     def run(self, stop_requested: Callable[[], str | None] = lambda: None) -> list[EpochReport]:
-        """Train from the cursor to the last epoch or step, or until a callback or a signal ends it.
+        """As `epochs`, to the end."""
+        return list(self.epochs(stop_requested))
+
+    def epochs(self, stop_requested: Callable[[], str | None] = lambda: None) -> Iterator[EpochReport]:
+        """Train from the cursor to the last epoch or step, or until a callback or a signal ends it; each epoch's report.
 
         Args:
             stop_requested: asked on all ranks before each call into the graph, with the same answer on all: None, or why
@@ -93,21 +107,20 @@ class Session:
         Raises:
             OutOfSync: on every rank, where ranks that should hold the same do not.
         """
-        loop, reports = Loop(self, stop_requested, self.input.prepare()), []
+        loop = Loop(self, stop_requested, self.input.prepare())
         for callback in self.callbacks:
-            callback.on_start(self)
+            self.stop_reason = callback.on_start(self) or self.stop_reason
         for report in loop.run():
             if report is None:
                 for callback in self.callbacks:
-                    callback.on_steps(self)
+                    self.stop_reason = callback.on_steps(self) or self.stop_reason
                 continue
-            reports.append(report)
             for callback in self.callbacks:
                 self.stop_reason = callback.on_epoch(self, report.record()) or self.stop_reason
+            yield report
         if self.stopped_by:
             for callback in self.callbacks:
                 callback.on_stop(self)
-        return reports
 
     @property
     def done(self) -> bool:
@@ -137,16 +150,37 @@ class Session:
         return self._kind.updates_per_epoch(self.settings, self.steps_per_epoch, self.trainers.size)
 
     @property
+    def _updates(self) -> int:
+        """How often the optimizer is called in the whole run."""
+        epochs = self.settings.epochs if self.settings.steps is None else min(
+            self.settings.epochs, self.settings.steps / self.steps_per_epoch)
+        return math.ceil(epochs * self.updates_per_epoch)
+
+    @property
     def bytes_per_step(self) -> int:
         """Of this rank's samples, as they lie in memory or in a file."""
         return self.settings.batch_size * sum(self.source.train.fields[name].bytes_stored for name in self.task.fields)
 
     def _build_learner(self) -> Learner:
         s, updates = self.settings, self.updates_per_epoch
-        rate = self._schedule(updates) if self._schedule else make_schedule(
-            s.learning_rate, s.lr_scaling, self.trainers.size, s.warmup_epochs, updates)
-        return self.task.build_learner(self.source.train.fields, make_optimizer(s.optimizer, rate), self.comm.world.rank,
-                                       lambda parameters: self._kind.part(parameters, self.comm.world))
+        rate = self._schedule(updates) if self._schedule else make_schedule(s, self.trainers.size, updates, self._updates)
+        optimizer = self._optimizer(rate) if self._optimizer else make_optimizer(s.optimizer, rate, s.optimizer_settings)
+        world, spec = self.comm.world, self.source.train.fields
+        if self._learner:
+            flat = FlatModel(self.task.build_model(spec), self.task.loss)
+            learner = self._learner(flat, optimizer, world.rank, self._kind.part(flat.layout.size, world))
+        else:
+            learner = self.task.build_learner(spec, optimizer, world.rank, lambda count: self._kind.part(count, world))
+        layers = batch_normalizations(learner.flat.keras_model)
+        if s.sync_batch_norm:
+            if not layers:
+                raise Refused(f"sync_batch_norm=True has no effect with model={s.model!r}, which has no batch normalization: "
+                              "drop it")
+            learner.flat.batch_statistics = BatchStatistics(self.comm)
+        elif self.comm.world.size > 1 and any(layer.synchronized for layer in layers):
+            raise Refused(f"model={s.model!r} has a BatchNormalization(synchronized=True), and statistics are each rank's own "
+                          "here: use --sync-batch-norm, or leave synchronized out")
+        return learner
 
     def _check_fields(self) -> None:
         train, validation = self.source.train, self.source.validation

@@ -168,7 +168,7 @@ def test_help_shows_with_a_strategys_setting_whose_it_is(capsys):
     shown = sections(helped(capsys, "train"))["averaging"].replace("- ", "-")
     for strategy in STRATEGIES:
         for name, default in strategy_defaults(strategy).items():
-            [of] = re.findall(rf"{flag_of(name)} .*?\[([^]]*)\]\.", shown)
+            [of] = re.findall(rf"{flag_of(name)},? .*?\[([^]]*)\]\.", shown)
             assert strategy in re.split(", |: ", of), name
             assert default is None or of.endswith(f": {default}"), name
 

@@ -49,9 +49,9 @@ def test_what_cannot_be_is_refused_in_a_sentence(changes, sentence):
     assert sentence in str(refusal.value)
 
 
-AT_LEAST_ONE = ("batch_size", "epochs", "steps", "keep_checkpoints", "check_every", "threads")
+AT_LEAST_ONE = ("batch_size", "epochs", "steps", "patience", "keep_checkpoints", "check_every", "threads")
 ABOVE_ZERO = {"learning_rate": "gradient", "clip_norm": "gradient", "drift_limit": "adaptive",
-              "communication_share": "adaptive", "elastic_rate": "elastic"}
+              "communication_share": "adaptive", "elastic_rate": "elastic", "ema": "gradient", "max_minutes": "gradient"}
 
 
 @pytest.mark.parametrize("name", AT_LEAST_ONE)
@@ -70,7 +70,7 @@ def test_rates_and_limits_are_above_zero(name, value):
 
 VALUES = {"optimizer_state": "reset", "compression": "fp16", "outer_optimizer": "sgd", "server": "async", "graph": "complete",
           "clip_norm": 1.0, "outer_learning_rate": 0.7, "outer_momentum": 0.9, "drift_limit": 0.1,
-          "communication_share": 0.1, "elastic_rate": 0.5}
+          "communication_share": 0.1, "elastic_rate": 0.5, "ema": 0.9, "sync_batch_norm": True}
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -129,7 +129,8 @@ def test_every_strategy_has_its_file_and_its_settings():
 def test_what_must_stay_the_same_when_a_run_goes_on():
     """Nobody may change what is learnt or how ranks are averaged; everybody may change how long, how fast and where."""
     same = set(same_on_resume())
-    assert same == {"partition", "concentration", "model", "output_activation", "loss", "precision", "optimizer", "seed",
+    assert same == {"partition", "concentration", "model", "output_activation", "loss", "precision", "optimizer",
+                    "optimizer_settings", "seed",
                     "normalize", "normalize_per", "missing",
                     *(field.name for field in dataclasses.fields(AveragingSettings) if field.name != "accumulate")}
     assert same <= {field.name for field in dataclasses.fields(TrainSettings)}
@@ -155,3 +156,21 @@ def test_bounds_of_other_commands(settings, sentence):
     with pytest.raises(Refused) as refusal:
         check_bounds(settings)
     assert sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize("given, match", [
+    ({"decay_factor": 0.5}, "decay_factor=0.5 has no effect with schedule='constant': drop it, or use schedule='step'"),
+    ({"schedule": "cosine", "decay_epochs": 3}, "decay_epochs=3 has no effect with schedule='cosine'"),
+    ({"min_delta": 0.1}, "min_delta=0.1 has no effect without patience"),
+    ({"ema": 1.0}, "ema=1.0 must be below 1"),
+    ({"sync_batch_norm": True, "buckets": 2}, "buckets=2 averages while the backward pass goes on"),
+])
+def test_settings_of_training_without_effect_are_refused(given, match):
+    with pytest.raises(Refused, match=match):
+        TrainSettings(**given).resolved()
+
+
+def test_a_schedule_fills_in_when_the_rate_falls():
+    assert (TrainSettings(schedule="step", epochs=10).resolved().decay_epochs,
+            TrainSettings(schedule="plateau").resolved().decay_epochs, TrainSettings().resolved().decay_epochs) == (4, 5, None)
+    assert TrainSettings(patience=2, min_delta=0.1).resolved().min_delta == 0.1

@@ -65,6 +65,23 @@ def restore_newest(session: Session, folder: Path) -> Resumed:
     return Resumed(Cursor(), comm.world.size)
 
 
+def restore_vectors(session: Session, path: Path) -> None:
+    """What training changes, as this checkpoint has it, on every rank; the cursor and the callbacks stay as they are.
+
+    Raises:
+        Refused: on every rank, where it is not as it was written.
+    """
+    read, fault = _tried(session.comm, lambda: _Checkpoint(session, path))
+    if not fault:
+        shared, fault = _tried(session.comm, read.shared)
+    if not fault:
+        own, fault = _tried(session.comm, read.own)
+    if fault:
+        raise refused_on_all(f"the best model cannot be read ({fault}): the run's last is in its newest checkpoint; go on "
+                             "with --resume --no-keep-best to save that")
+    _assign(session, read, shared, own)
+
+
 def _seen_by_any(comm: Communicator, folder: Path) -> list[Path]:
     """Checkpoints that any rank sees, the newest first: what only some see must not be taken for none."""
     seen = gather_texts(comm, " ".join(path.name for path in checkpoints(folder)[:_MOST]))

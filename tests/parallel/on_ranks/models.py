@@ -75,3 +75,19 @@ def with_state(sample_shape):
         keras.layers.Dense(20, kernel_regularizer=keras.regularizers.L2(0.05)),
         keras.layers.Reshape(sample_shape),
     ])
+
+
+def batch_normalised(sample_shape):
+    """Batch normalizations after each other and beside each other, over channels of pictures and over features."""
+    layers = keras.layers
+    given = keras.Input(sample_shape)
+    picture = layers.Conv2D(3, 3, padding="same")(layers.Reshape((*sample_shape, 1))(given))
+    features = layers.Flatten()(layers.ReLU()(layers.BatchNormalization()(picture)))
+    beside = [layers.BatchNormalization()(layers.Dense(6)(features)) for _ in range(2)]
+    output = layers.Dense(20, activation="sigmoid")(layers.ReLU()(layers.Add()(beside)))
+    return keras.Model(given, layers.Reshape(sample_shape)(output))
+
+
+def synchronized(sample_shape):
+    return keras.Sequential([keras.Input(sample_shape), keras.layers.Dense(5),
+                             keras.layers.BatchNormalization(synchronized=True)])
