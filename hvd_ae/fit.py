@@ -17,6 +17,7 @@ from hvd_ae.data.memory import source_of, splits_of
 from hvd_ae.data.source import SAMPLES, TARGETS, Source, Splits
 from hvd_ae.errors import Refused
 from hvd_ae.models.compiled import check_compiled, ema_of, optimizer_of
+from hvd_ae.models.flat import replace
 from hvd_ae.models.schedules import Shifted
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.settings.train import TrainSettings
@@ -158,5 +159,4 @@ def _write(session: Session) -> None:
 def _restore(model: keras.Model, weights: list[np.ndarray]) -> None:
     """What the model held before, where the training has emptied its variables and failed."""
     for variable, value in zip(model.weights, weights):
-        if tuple(variable.value.shape) == value.shape:
-            variable.assign(value)
+        replace(variable.value, value)
