@@ -9,8 +9,9 @@ from hvd_ae.runs.folder import RunFolder
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.checkpointing.files import BadFile, read_json
+from hvd_ae.training.checkpointing.names import checkpoints, step_of
 from hvd_ae.training.checkpointing.restore import restore_vectors
-from hvd_ae.training.checkpointing.save import checkpoints, save, step_of
+from hvd_ae.training.checkpointing.save import save
 from hvd_ae.training.improvement import Improvement
 from hvd_ae.training.session import Session
 

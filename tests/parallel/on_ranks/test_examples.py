@@ -9,7 +9,7 @@ import pytest
 
 import hvd_ae
 from examples import callback, learner, study, task
-from hvd_ae.training.checkpointing.save import checkpoints
+from hvd_ae.training.checkpointing.names import checkpoints
 from tests.parallel.on_ranks.test_laws import shared_folder
 
 pytestmark = pytest.mark.jobs("mpi-2")
