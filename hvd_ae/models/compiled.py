@@ -57,7 +57,7 @@ def metrics_of(model: keras.Model, target_shape: tuple[int, ...], weighted: bool
                       "and not by the number of samples: use metrics, or leave sample_weight out")
     found = {}
     for given in (*_list_of(compiled._user_metrics), *_list_of(compiled._user_weighted_metrics)):
-        name, function = _metric(given, tuple(model.output_shape)[1:], target_shape)
+        name, function = _metric(given, tuple(model.outputs[0].shape)[1:], target_shape)
         found[f"val_{name}"] = _mean_of_sample(function)
     return found
 
@@ -107,7 +107,7 @@ def check_compiled(model: keras.Model) -> None:
         raise Refused(f"{name} is compiled with run_eagerly=True, and is traced here: leave it out")
     if not model.built or not getattr(model, "inputs", None):
         raise Refused(f"{name} is not built of layers that follow from an Input: give it a keras.Input")
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or isinstance(model.output, dict):
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise Refused(f"{name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: fit takes one of each; write "
                       "a Task of your own, and use hvd_ae.train")
     if getattr(model.outputs[0], "_keras_mask", None) is not None:
