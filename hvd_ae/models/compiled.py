@@ -1,6 +1,6 @@
 """What `compile()` has given a Keras model, as training on ranks needs it: used, or refused by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
@@ -24,9 +24,10 @@ def loss_of(model: keras.Model) -> OfSamples:
     Raises:
         Refused: no loss, several, or one that is no mean over samples.
     """
-    given, weight = _only(model.loss, "loss"), _only(model._compile_loss._user_loss_weights, "loss_weights")
+    given = _only(model.loss, "loss")
     if given is None:
         raise Refused(f"model {model.name!r} is compiled without a loss: give compile() one")
+    weight = _only(model._compile_loss._user_loss_weights, "loss_weights")
     try:
         loss = keras.losses.get(given)
     except ValueError:
@@ -60,6 +61,24 @@ def metrics_of(model: keras.Model, target_shape: tuple[int, ...], weighted: bool
         name, function = _metric(given, tuple(model.outputs[0].shape)[1:], target_shape)
         found[f"val_{name}"] = _mean_of_sample(function)
     return found
+
+
+def check_comparing(model: keras.Model, target_shape: tuple[int, ...], functions: Iterable[OfSamples]) -> None:
+    """Try losses and metrics on two samples of zeros.
+
+    Raises:
+        Refused: one that cannot compare such targets with what the model gives, or that gives one number for both.
+    """
+    shape = tuple(model.outputs[0].shape)[1:]
+    for function in functions:
+        try:
+            function(tf.zeros([2, *target_shape]), tf.zeros([2, *(size or 1 for size in shape)]))
+        except Refused:
+            raise
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise Refused(f"what model {model.name!r} is compiled with cannot compare targets of shape {target_shape} with "
+                          f"outputs of shape {shape} ({why}): give y another shape, or compile() another loss") from None
 
 
 def optimizer_of(model: keras.Model) -> tuple[object, Callable[[object], keras.optimizers.Optimizer | LayerByLayer]]:

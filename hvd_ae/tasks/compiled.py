@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from hvd_ae.data.source import SAMPLES, TARGETS, Field
-from hvd_ae.models.compiled import loss_of, metrics_of
+from hvd_ae.models.compiled import check_comparing, loss_of, metrics_of
 from hvd_ae.tasks.task import Example, Task
 
 WEIGHT = "weight"
@@ -30,8 +30,9 @@ class Compiled(Task):
         self.fields = tuple(name for name in (SAMPLES, TARGETS, WEIGHT) if name in fields)
         self._shape = fields[self._targets].shape
         self._loss = loss_of(model)
-        self.metrics = {name: self._unweighted(metric)
-                        for name, metric in metrics_of(model, self._shape, self._is_weighted).items()}
+        metrics = metrics_of(model, self._shape, self._is_weighted)
+        check_comparing(model, self._shape, (self._loss, *metrics.values()))
+        self.metrics = {name: self._unweighted(metric) for name, metric in metrics.items()}
 
     def loss(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         own, weights = self._apart(targets)

@@ -51,6 +51,7 @@ def test_what_is_compiled_is_never_passed_over(tmp_path, match):
     ({"epoch": 3}, "epoch=3 is no setting: did you mean epochs\\?"),
     ({"y": X[:3]}, "there are 20 samples"),
     ({"sample_weight": X}, "sample_weight has shape \\(20, 4\\): give one number for each of the 20 samples"),
+    ({"y": X[:, :3]}, "cannot compare targets of shape \\(3,\\) with outputs of shape \\(4,\\)"),
     ({"validation": (X[:3], X[:3])}, "of other shapes than samples to train on"),
 ])
 def test_what_does_not_fit_is_refused(tmp_path, given, match):
