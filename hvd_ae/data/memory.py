@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from hvd_ae.data.arrays import ArraySource
-from hvd_ae.data.source import SAMPLES, TARGETS, Field, Part, Source, Splits, check_sample_kind, field_beside
+from hvd_ae.data.source import SAMPLES, TARGETS, Field, Part, Source, Splits
+from hvd_ae.data.spec import check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 
 _NAME, _SPLIT = "an array in memory", 0.1

@@ -23,6 +23,7 @@ class BatchStatistics:
     def __init__(self, comm: Communicator):
         self._comm = comm
         self._last: tf.Tensor | None = None  # collective of the graph that is being traced
+        self.counts_own: tf.Tensor | float = 1.0  # 0 where this rank's batch is a stand-in for none
 
     @contextlib.contextmanager
     def used_by(self, model: keras.Model) -> Iterator[None]:
@@ -43,6 +44,7 @@ class BatchStatistics:
             counted = tf.ones_like(inputs)
         else:
             counted = tf.broadcast_to(tf.cast(mask, inputs.dtype)[..., tf.newaxis], tf.shape(inputs))
+        counted *= self.counts_own
         own = tf.concat([tf.reduce_sum(inputs * counted, axes), tf.reduce_sum(counted, axes)], axis=0)
         total, count = tf.split(self._sum(own), 2)
         mean, shape = total / tf.maximum(count, 1.0), [1] * inputs.shape.rank

@@ -169,10 +169,13 @@ class FlatModel:
         that is reported, as in Keras.
         """
         pieces, samples = self.layout.split(parameters), tf.cast(tf.shape(inputs)[0], tf.float32)
+        if self.batch_statistics is not None:
+            self.batch_statistics.counts_own = tf.cast(samples > 0, tf.float32)
+            inputs, targets = _at_least_one(inputs), _at_least_one(targets)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pieces)
             outputs, non_trainable, penalties = self._call(pieces, buffers, counters, inputs, training=True)
-            loss_sum = tf.reduce_sum(self.loss(targets, outputs))
+            loss_sum = tf.where(samples > 0, tf.reduce_sum(self.loss(targets, outputs)), 0.0)
             if penalties:
                 loss_sum += samples * tf.add_n(penalties)
             objective = loss_sum / tf.cast(divisor, tf.float32)
@@ -182,6 +185,15 @@ class FlatModel:
         _last_first(gradient)
         buffers = self.buffer_layout.join(self._of_kind(non_trainable, True))
         return LossAndGradient(gradient, loss_sum, buffers, self._of_kind(non_trainable, False))
+
+
+def _at_least_one(values):
+    """A sample of zeros where there is none: layers need not know what to do with an empty batch, as convolutions do not."""
+    def padded(tensor: tf.Tensor) -> tf.Tensor:
+        missing = 1 - tf.minimum(tf.shape(tensor)[0], 1)
+        return tf.pad(tensor, [[0, missing], *[[0, 0]] * (tensor.shape.rank - 1)])
+
+    return tf.nest.map_structure(padded, values)
 
 
 def _last_first(buckets: list[tf.Tensor]) -> None:
