@@ -62,6 +62,7 @@ def killed(folder, seeded, log) -> bool:
             time.sleep(0.002)
         ranks = ranks_of(job)
         if job.poll() is not None or not ranks:
+            assert status_of(job, log, 60) == 0, log.read_text()[-3000:]
             return False
         ranks[seeded.randrange(len(ranks))].kill()
         status_of(job, log, 60)
