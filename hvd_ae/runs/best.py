@@ -29,11 +29,12 @@ class Best(Callback):
         self._folder, self._loss = folder, Improvement()
         self.epoch: int | None = None
         self._step: int | None = None
+        self._step_before: int | None = None  # of the best before, which a checkpoint may name that is still being written
 
     def on_epoch(self, session: Session, record: dict) -> None:
         if session.cursor.step_in_epoch or not self._loss.see(record["val_loss"]):
             return
-        self.epoch, self._step = record["epoch"], session.cursor.step
+        self.epoch, self._step, self._step_before = record["epoch"], session.cursor.step, self._step
         is_root, again = session.comm.world.is_root, self._path
         if is_root:  # of a run that was killed before its next checkpoint, and has made this epoch again
             shutil.rmtree(again, ignore_errors=True)
@@ -63,7 +64,7 @@ class Best(Callback):
                              "--resume") from None
 
     def _delete_unnamed(self) -> None:
-        named = {self._step}
+        named = {self._step, self._step_before}
         for path in checkpoints(self._folder.checkpoints):
             with contextlib.suppress(BadFile, KeyError):
                 named.add(read_json(path / "manifest.json")["callbacks"][self.name]["step"])
@@ -72,8 +73,8 @@ class Best(Callback):
                 shutil.rmtree(path, ignore_errors=True)
 
     def state(self) -> dict:
-        return {**self._loss.state(), "epoch": self.epoch, "step": self._step}
+        return {**self._loss.state(), "epoch": self.epoch, "step": self._step, "step_before": self._step_before}
 
     def restore(self, state: dict) -> None:
         self._loss.restore(state)
-        self.epoch, self._step = state["epoch"], state["step"]
+        self.epoch, self._step, self._step_before = state["epoch"], state["step"], state["step_before"]
