@@ -239,11 +239,11 @@ def _write_outcome(session: training.Session, folder: RunFolder, best_epoch: int
     parameters, buffers = session.strategy.result
     learner.release_training_state()  # writing a model takes memory
     model = learner.flat.write(parameters.numpy(), buffers.numpy(), [c.numpy() for c in session.strategy.result_counters])
-    model, encoder = in_raw_units_of(session.task, session.source.train.fields, model)
-    save_models(model, encoder, folder.path)
+    parts = in_raw_units_of(session.task, session.source.train.fields, model)
+    save_models(parts, folder.path)
     draw_loss(records, settings, folder.path)
     if session.task.reconstructs:
-        save_look(draw_pictures(model, encoder, session.raw_source, folder.path), folder.path / "samples.npz")
+        save_look(draw_pictures(session.task, parts, session.raw_source, folder.path), folder.path / "samples.npz")
     summary = summarize(settings, session.comm.world, learner.flat.layout.size, records, checksum(parameters), session.cursor,
                         session.input.data_bytes, best_epoch, session.stop_reason)
     folder.write_summary(summary)

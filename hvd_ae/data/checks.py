@@ -1,5 +1,6 @@
 """Values that cannot be trained on: looked for in a bounded part of the data before the first step, and in all as it comes."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class Range:
     missing: bool = False  # whether NaN is a value that is missing
     logarithm: bool = False  # whether log(1 + x) is taken of it
     of_training: bool = False  # whether validation samples may lie outside
+    of_raw: bool = False  # whether it is of values before they are normalized
 
 
 def check_values(values: np.ndarray, indices: np.ndarray, source: Source, field: str, allowed: Range) -> None:
@@ -53,8 +55,11 @@ def check_values(values: np.ndarray, indices: np.ndarray, source: Source, field:
         raise Refused(f"data={source.name!r} holds {value} in {where}: a logarithm of 1 + x needs values above -1; mend or "
                       "drop such samples, or use another --normalize")
     if allowed.lowest > -math.inf or allowed.highest < math.inf:
+        if allowed.of_raw:
+            declared = dataclasses.replace(declared, normalization=None)
         seen = declared.as_seen(values)
-        check_bounds_of(float(seen.min()), float(seen.max()), source, declared, allowed)
+        check_bounds_of(float(np.fmin.reduce(seen, axis=None)), float(np.fmax.reduce(seen, axis=None)), source, declared,
+                        allowed)
 
 
 def check_bounds_of(low: float, high: float, source: Source, field: Field, allowed: Range) -> None:

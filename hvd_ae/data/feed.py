@@ -12,6 +12,7 @@ from hvd_ae.data.epoch_plan import EpochPlan
 from hvd_ae.data.reading import Reader
 
 Check = Callable[[dict[str, np.ndarray], np.ndarray], None]
+Complete = Callable[[dict[str, np.ndarray], np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class SuperBatch:
 
 @contextmanager
 def super_batches(samples: Reader, plan: EpochPlan, first_step: int, ends: Sequence[int],
-                  check: Check | None = None) -> Iterator[Iterator[SuperBatch]]:
+                  check: Check | None = None, complete: Complete = lambda example, indices: example,
+                  ) -> Iterator[Iterator[SuperBatch]]:
     """The super-batches from `first_step` on, each ending before the next of the steps `ends`, read one ahead by a thread.
 
     Two are in memory at a time. A fault in the thread is raised where its super-batch is asked for. The thread ends with
@@ -33,9 +35,10 @@ def super_batches(samples: Reader, plan: EpochPlan, first_step: int, ends: Seque
 
     Args:
         check: called with what was read and the numbers of the samples, to refuse it.
+        complete: called with the same, to add what is no field of the source.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
-        yield _read_ahead(reader, lambda step, end: _read(samples, plan, step, end, check), first_step, ends)
+        yield _read_ahead(reader, lambda step, end: _read(samples, plan, step, end, check, complete), first_step, ends)
 
 
 def _read_ahead(reader: ThreadPoolExecutor, read: Callable[[int, int], SuperBatch], first_step: int,
@@ -50,8 +53,9 @@ def _read_ahead(reader: ThreadPoolExecutor, read: Callable[[int, int], SuperBatc
         yield ahead.result()
 
 
-def _read(samples: Reader, plan: EpochPlan, step: int, end: int, check: Check | None) -> SuperBatch:
+def _read(samples: Reader, plan: EpochPlan, step: int, end: int, check: Check | None,
+          complete: Complete) -> SuperBatch:
     example, indices = samples.read(plan, step, end)
     if check is not None:
         check(example, indices)
-    return SuperBatch(example, plan.batch_sizes[step:end], plan.global_batch_sizes[step:end])
+    return SuperBatch(complete(example, indices), plan.batch_sizes[step:end], plan.global_batch_sizes[step:end])

@@ -9,7 +9,7 @@ import numpy as np
 
 from hvd_ae.data import digits, download, synthetic
 from hvd_ae.data.open import is_file, open_source, training_part
-from hvd_ae.data.source import SAMPLES, Part, Source, Splits
+from hvd_ae.data.source import CONDITION, LABELS, SAMPLES, TARGETS, Part, Source, Splits
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.world import World
 
@@ -48,6 +48,12 @@ def load(data: str, world: World, validation_split: float | None = None, validat
         raise Refused(f"validation_data={splits.validation.name!r} has samples of shape {given}, "
                       f"data={data!r} of {needed}: give both the same shape")
     return splits
+
+
+def named_beside(settings) -> dict[str, str]:
+    """By field, what settings say that lies beside the samples: `condition` "labels" is the labels that the data have."""
+    given = {name: getattr(settings, name) for name in (LABELS, TARGETS, CONDITION)}
+    return {name: text for name, text in given.items() if text is not None and (name, text) != (CONDITION, LABELS)}
 
 
 def load_all(data: str, seed: int = 0, beside: Mapping[str, str] | None = None, columns: Sequence[str] = ()) -> Source:

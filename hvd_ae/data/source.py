@@ -14,6 +14,7 @@ from hvd_ae.errors import Refused
 
 SAMPLES, LABELS = "samples", "labels"  # the fields of formats that do not name their own
 TARGETS, CONDITION = "targets", "condition"  # what outputs are compared with, and a second input, where the user names them
+NUMBER, EPOCH = "sample number", "epoch"  # no fields of a source: what random draws are a function of, int64, one a sample
 
 
 @dataclass(frozen=True)

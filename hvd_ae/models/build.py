@@ -1,42 +1,76 @@
-"""From a name to a Keras model: a built-in one, or the user's own by import path."""
+"""From settings to a Keras model: a built-in network, or the user's own by import path."""
 
 import contextlib
-import importlib
-import os
-import sys
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from hvd_ae.data.source import SAMPLES, Field
 from hvd_ae.errors import Refused
-from hvd_ae.models.autoencoders import WIDTHS, dense_autoencoder
+from hvd_ae.models.autoencoders import CODE, CONDITION, NOISE, OUTPUT, SAMPLE, Wanted, assembled, of_parts, with_code
 from hvd_ae.models.limits import check_changes_only_itself
+from hvd_ae.models.network import make_network
+from hvd_ae.runtime.users import find_by_path
+from hvd_ae.settings.models import MODELS
+from hvd_ae.settings.train import TrainSettings
+
+
+def build(settings: TrainSettings, spec: Mapping[str, Field], field: str, wanted: Wanted) -> keras.Model:
+    """The model of the settings for what a task wants, its weights drawn from their seed.
+
+    `precision` "bfloat16" has layers compute in it, where they do not choose for themselves, and keep float32 weights
+    (Keras's policy `mixed_bfloat16`). "tf32" has GPUs round the numbers that they multiply to 10 bits; on CPUs it is float32.
+    This holds for the process, and until the next model is built.
+
+    A user's "package.module:function" is called with the shape of a sample; with `spec`, if it has an argument of that name;
+    with both, if it has others too. It returns a built `keras.Model`, or a pair of an encoder and a decoder.
+
+    Args:
+        field: the one that the model is given.
+
+    Raises:
+        Refused: no such module or function, or a model that does not fit the samples.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    shape, name = spec[field].shape, settings.model
+    with _computing_in(settings.precision):
+        if name in MODELS:
+            return assembled(make_network(settings, shape), shape, wanted, name)
+        made = _called(find_function(name), shape, spec)
+        if isinstance(made, tuple) and len(made) == 2 and all(isinstance(part, keras.Model) for part in made):
+            made = _of_users_parts(name, *made, wanted)
+        elif wanted.is_gaussian:
+            raise Refused(f"model={name!r} returned one model, and codes that are drawn need two: return (encoder, decoder), "
+                          "the encoder giving [mean, log-variance]")
+    return _checked(name, made, shape, wanted)
 
 
 def build_model(name: str, sample_shape: tuple[int, ...], output_activation: str, seed: int,
                 precision: str = "float32") -> keras.Model:
-    """The model of that name, its weights drawn from `seed`.
+    """The autoencoder of that name, as `build` makes it."""
+    given = {} if ":" in name else {"output_activation": output_activation}
+    settings = TrainSettings(model=name, seed=seed, precision=precision, **given).resolved()
+    spec = {SAMPLES: Field(tuple(sample_shape), np.dtype(np.float32))}
+    return build(settings, spec, SAMPLES, Wanted(tuple(sample_shape), {OUTPUT: output_activation}))
 
-    Args:
-        precision: "bfloat16" has layers compute in it, where they do not choose for themselves, and keep float32 weights
-            (Keras's policy `mixed_bfloat16`). "tf32" has GPUs round the numbers that they multiply to 10 bits; on CPUs it
-            is float32. This holds for the process, and until the next model is built.
-        name: a built-in model, or "package.module:function"; the function is called with `sample_shape` and returns a
-            built `keras.Model` whose output has the shape of its input.
 
-    Raises:
-        Refused: no such name, module or function, or a model that does not fit the samples.
-    """
-    keras.utils.set_random_seed(seed)
-    if name not in WIDTHS and ":" not in name:
-        raise Refused(f"model={name!r} is not known: use {', '.join(WIDTHS)}, or package.module:function")
-    with _computing_in(precision):
-        if name in WIDTHS:
-            return dense_autoencoder(name, sample_shape, output_activation)
-        model = find_function(name)(sample_shape)
-    _check_model(name, model, sample_shape)
-    return model
+def _called(function, shape: tuple[int, ...], spec: Mapping[str, Field]):
+    parameters = inspect.signature(function).parameters
+    if "spec" not in parameters:
+        return function(shape)
+    return function(shape, spec=spec) if len(parameters) > 1 else function(spec=spec)
+
+
+def _of_users_parts(name: str, encoder: keras.Model, decoder: keras.Model, wanted: Wanted) -> keras.Model:
+    codes = len(encoder.outputs)
+    if codes != 1 + wanted.is_gaussian:
+        what = "[mean, log-variance]" if wanted.is_gaussian else "one code"
+        raise Refused(f"model={name!r}: its encoder gives {codes} outputs, where {what} is needed for this task")
+    return of_parts(encoder, decoder, wanted, name.rpartition(":")[2])
 
 
 @contextlib.contextmanager
@@ -53,64 +87,62 @@ def _computing_in(precision: str) -> Iterator[None]:
 
 def find_function(path: str):
     """The function of "package.module:function", its module found from the current folder too."""
-    module_name, _, function_name = path.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
-        raise Refused(f"model={path!r} is not of the form package.module:function: write for instance my_models:build "
-                      "for the function build in my_models.py")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # the user's module usually lies where the job is started
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, but something that it imports is not: its traceback says more
-        raise Refused(f"model={path!r}: there is no module {module_name!r} in {os.getcwd()} or on PYTHONPATH: start "
-                      "from the folder that holds it, or set PYTHONPATH") from None
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise Refused(f"model={path!r}: module {module_name!r} has no function {function_name!r}: define "
-                      f"`def {function_name}(sample_shape)` there, returning a keras.Model")
-    return function
+    return find_by_path("model", path, "my_models:build", "(sample_shape)` there, returning a keras.Model")
 
 
-def _check_model(name: str, model, sample_shape: tuple[int, ...]) -> None:
+def _checked(name: str, model, shape: tuple[int, ...], wanted: Wanted) -> keras.Model:
+    """The user's model, built; with its code beside its outputs, where that is wanted.
+
+    Raises:
+        Refused: it is none, or does not give what is wanted.
+    """
     if not isinstance(model, keras.Model):
         raise Refused(f"model={name!r} returned {type(model).__name__}: it must return a keras.Model")
     if not model.built and isinstance(model, keras.Sequential):
-        model.build((None, *sample_shape))
+        model.build((None, *shape))
     elif not model.built:
-        model(keras.Input(sample_shape))  # a class makes its layers' variables when it is first called
-    outputs = model.compute_output_spec(keras.KerasTensor((None, *sample_shape)))
-    given = tuple(outputs.shape)[1:] if hasattr(outputs, "shape") else f"a {type(outputs).__name__}"
-    if given != tuple(sample_shape):
-        raise Refused(f"model={name!r} turns samples of shape {tuple(sample_shape)} into {given}: an autoencoder's "
-                      "output must have the shape of its input")
-    check_changes_only_itself(model, sample_shape)
-
-
-def find_encoder(model: keras.Model) -> keras.Model | None:
-    """The part from the input to the layer named "code", or else to the layer with the fewest outputs a sample.
-
-    None where the model is not made of layers that follow from its input (a subclassed model without a graph).
-    """
+        model(keras.Input(shape))  # a class makes its layers' variables when it is first called
+    given = _given(model, shape, wanted)
     try:
-        inputs, layers = model.inputs, [layer for layer in model.layers if _has_one_output(layer)]
-    except (AttributeError, ValueError):
-        return None
-    if not inputs or not layers:
-        return None
-    named = [layer for layer in layers if layer.name == "code"]
-    code = named[0] if named else min(layers, key=_outputs_per_sample)
-    return keras.Model(inputs[0] if len(inputs) == 1 else inputs, code.output, name="encoder")
+        symbolic = tf.nest.map_structure(lambda each: keras.KerasTensor(each.shape, each.dtype), given)
+        outputs = model.compute_output_spec(symbolic)
+    except (ValueError, TypeError, KeyError) as error:
+        if wanted.condition is None:
+            raise
+        raise Refused(f"model={name!r} cannot be called with a sample and a condition ({str(error).splitlines()[0]}): make "
+                      "its inputs a dict, {'sample': ..., 'condition': ...}") from None
+    main = outputs if hasattr(outputs, "shape") else outputs.get(OUTPUT) if isinstance(outputs, dict) else None
+    found = tuple(main.shape)[1:] if hasattr(main, "shape") else f"a {type(outputs).__name__}"
+    if found != tuple(wanted.shape):
+        must = ("an autoencoder's output must have the shape of its input" if tuple(shape) == tuple(wanted.shape)
+                else f"the output must have the shape {tuple(wanted.shape)} of what it is compared with")
+        raise Refused(f"model={name!r} turns samples of shape {tuple(shape)} into {found}: {must}")
+    lacking = [head for head in wanted.heads if head != OUTPUT and not (isinstance(outputs, dict) and head in outputs)]
+    if lacking:
+        raise Refused(f"model={name!r} does not give {' and '.join(lacking)}, which its loss needs: return outputs as a dict "
+                      f"of {', '.join(wanted.heads)}")
+    check_changes_only_itself(model, tf.nest.map_structure(lambda each: tf.zeros([1, *each.shape[1:]], each.dtype), given))
+    if wanted.gives_code and CODE not in (outputs if isinstance(outputs, dict) else {}):
+        model = with_code(model)
+        if model is None:
+            raise Refused(f"model={name!r} has no code that can be found, whose values are to be few: make it of layers, such "
+                          "as a keras.Sequential")
+    return model
 
 
-def _has_one_output(layer: keras.layers.Layer) -> bool:
-    """Whether one tensor comes out of a layer at one place in the model, so that a code could be read there."""
-    return hasattr(getattr(layer, "output", None), "shape") and not isinstance(layer, keras.layers.InputLayer)
+@dataclass(frozen=True)
+class _Given:
+    """An input of the model's."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
 
 
-def _outputs_per_sample(layer: keras.layers.Layer) -> int:
-    product = 1
-    for size in layer.output.shape[1:]:
-        product *= size or sys.maxsize
-    return product
+def _given(model: keras.Model, shape: tuple[int, ...], wanted: Wanted):
+    """What the model is called with."""
+    given = {SAMPLE: _Given((None, *shape), "float32")}
+    if wanted.condition is not None:
+        given[CONDITION] = _Given((None, *wanted.condition.shape), "float32" if wanted.condition.classes is None else "int32")
+    if wanted.is_gaussian:
+        given[NOISE] = _Given(tuple(model.input[NOISE].shape), "float32")
+    return given if len(given) > 1 else given[SAMPLE]

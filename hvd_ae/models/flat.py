@@ -168,7 +168,7 @@ class FlatModel:
         that a layer adds (a kernel regulariser) counts once a sample, so it too comes out right, and belongs to the loss
         that is reported, as in Keras.
         """
-        pieces, samples = self.layout.split(parameters), tf.cast(tf.shape(inputs)[0], tf.float32)
+        pieces, samples = self.layout.split(parameters), tf.cast(samples_of(inputs), tf.float32)
         if self.batch_statistics is not None:
             self.batch_statistics.counts_own = tf.cast(samples > 0, tf.float32)
             inputs, targets = _at_least_one(inputs), _at_least_one(targets)
@@ -194,6 +194,11 @@ def _at_least_one(values):
         return tf.pad(tensor, [[0, missing], *[[0, 0]] * (tensor.shape.rank - 1)])
 
     return tf.nest.map_structure(padded, values)
+
+
+def samples_of(inputs) -> tf.Tensor:
+    """How many samples a model is given, int32; inputs may be several."""
+    return tf.shape(tf.nest.flatten(inputs)[0])[0]
 
 
 def _last_first(buckets: list[tf.Tensor]) -> None:

@@ -232,15 +232,16 @@ class Learner:
     @tf.autograph.experimental.do_not_convert
     def losses_of(self, parameters: tf.Variable, buffers: tf.Variable, counters: Sequence[tf.Variable], inputs: tf.Tensor,
                   targets: tf.Tensor, measures: Sequence, counted: tf.Tensor) -> list[tf.Tensor]:
-        """The loss that is trained on, and each measure, summed over the samples, in inference mode, float64 scalars.
+        """The loss that is trained on, and each measure, summed over the samples, in inference mode, float64.
 
         To the loss belongs what layers add to it, as in Keras's `evaluate`; to the measures it does not.
 
         Args:
+            measures: each gives a number a sample, or several, whose sums are then a vector.
             counted: the number of samples that are counted, float64: a penalty belongs to each of them.
         """
         outputs, penalties = self.flat.outputs_and_penalties(parameters, buffers, counters, inputs)
-        loss_sum, *sums = [tf.reduce_sum(tf.cast(measure(targets, outputs), tf.float64))
+        loss_sum, *sums = [tf.reduce_sum(tf.cast(measure(targets, outputs), tf.float64), axis=0)
                            for measure in (self.flat.loss, *measures)]
         if penalties:
             loss_sum += counted * tf.cast(tf.add_n(penalties), tf.float64)

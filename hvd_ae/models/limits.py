@@ -1,7 +1,6 @@
 """What plain Keras would use of a model in `fit` and what is not used here: refused by name, never passed over."""
 
 import keras
-import tensorflow as tf
 
 from hvd_ae.errors import Refused
 
@@ -43,8 +42,8 @@ def check_honoured(model: keras.Model) -> None:
                           "use float32")
 
 
-def check_changes_only_itself(model: keras.Model, sample_shape: tuple[int, ...]) -> None:
-    """Call a model once on a sample of zeros, and refuse one that then changes variables which are not its own.
+def check_changes_only_itself(model: keras.Model, inputs) -> None:
+    """Call a model once, on a sample of zeros as `inputs`, and refuse one that then changes variables which are not its own.
 
     What is kept apart from the model would not change from step to step here: the metrics of layers, and the state of
     `keras.random` without a seed generator, so that every step would draw the same numbers.
@@ -54,7 +53,7 @@ def check_changes_only_itself(model: keras.Model, sample_shape: tuple[int, ...])
     """
     variables = [*model.trainable_variables, *model.non_trainable_variables]
     with keras.StatelessScope(state_mapping=[(v, v.value) for v in variables], collect_losses=True) as scope:
-        model(tf.zeros([1, *sample_shape]), training=True)
+        model(inputs, training=True)
     foreign = set(scope.state_mapping) - {id(v) for v in variables}
     if not foreign:
         return

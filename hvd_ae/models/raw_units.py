@@ -1,15 +1,18 @@
 """A model that was trained on normalized values, as one that takes raw data and gives raw units, by plain Keras alone."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
 from hvd_ae.data.normalization import Normalization
+from hvd_ae.models.autoencoders import CODE, SAMPLE, input_of
 
 # layers at which `in_both_units` finds what the model itself is given and gives
 _NORMALIZED, _RESCALED = "normalized", "rescaled"
 
 
-def in_raw_units(model: keras.Model, shape: tuple[int, ...], inputs: Normalization | None,
+def in_raw_units(model: keras.Model, shape: tuple[int, ...], inputs: Mapping[str, Normalization | None],
                  outputs: Normalization | None) -> keras.Model:
     """The model between what normalizes its inputs and the inverse for its outputs; the weights are shared.
 
@@ -17,25 +20,46 @@ def in_raw_units(model: keras.Model, shape: tuple[int, ...], inputs: Normalizati
     given a variance of 1, and a `Rescaling` does the rest.
 
     Args:
-        shape: of one sample.
-        inputs, outputs: None where they stay as they are.
+        shape: of one sample, for a model that is a class and does not know it.
+        inputs: by name; the only input of a model is a "sample", if it has no name that stands here. None or nothing for those
+            that stay as they are.
+        outputs: None where they stay as they are.
     """
-    if inputs is None and outputs is None:
+    names = _inputs_of(model, shape)
+    if outputs is None and not any(inputs.get(name) is not None for name in names):
         return model
-    values = given = keras.Input(shape, name="raw_sample")
-    if inputs is not None:
-        values = keras.ops.log1p(values) if inputs.logarithm else values
-        values = keras.layers.Normalization(**_moving(inputs), name="centred")(values)
-        values = keras.layers.Rescaling(inputs.factor.tolist(), name=_NORMALIZED)(values)
-        if inputs.fill is not None:
-            fill = np.broadcast_to(inputs.fill, shape).astype(np.float32)
-            values = keras.ops.where(keras.ops.isnan(values), fill, values)
-    values = model(values)
+    given = {name: keras.Input(shape, name=name if len(names) > 1 else "raw_sample", dtype=dtype)
+             for name, (shape, dtype) in names.items()}
+    seen = {name: _normalized(values, inputs.get(name), "" if name == SAMPLE else f"_{name}")
+            for name, values in given.items()}
+    values = model(seen if len(seen) > 1 else seen[next(iter(seen))])
     if outputs is not None:
         values = keras.layers.Rescaling(outputs.scale.tolist(), name=_RESCALED)(values)
         values = keras.layers.Normalization(**_moving(outputs), invert=True, name="raw")(values)
         values = keras.ops.expm1(values) if outputs.logarithm else values
-    return keras.Model(given, values, name=model.name)
+    return keras.Model(given if len(given) > 1 else given[next(iter(given))], values, name=model.name)
+
+
+def _inputs_of(model: keras.Model, shape: tuple[int, ...]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of each input, by name."""
+    given = input_of(model)
+    if given is None:
+        return {SAMPLE: (shape, "float32")}
+    if not isinstance(given, dict):
+        given = {CODE if given.name == CODE else SAMPLE: given}
+    return {name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in given.items()}
+
+
+def _normalized(values: keras.KerasTensor, by: Normalization | None, suffix: str) -> keras.KerasTensor:
+    if by is None:
+        return values
+    shape = values.shape[1:]
+    values = keras.ops.log1p(values) if by.logarithm else values
+    values = keras.layers.Normalization(**_moving(by), name=f"centred{suffix}")(values)
+    values = keras.layers.Rescaling(by.factor.tolist(), name=f"{_NORMALIZED}{suffix}")(values)
+    if by.fill is None:
+        return values
+    return keras.ops.where(keras.ops.isnan(values), np.broadcast_to(by.fill, shape).astype(np.float32), values)
 
 
 def _moving(by: Normalization) -> dict:

@@ -15,11 +15,12 @@ from hvd_ae.data.download import ensure_downloaded
 from hvd_ae.data.load import load_all
 from hvd_ae.data.source import SAMPLES, Source
 from hvd_ae.errors import Refused
+from hvd_ae.models.autoencoders import input_of
 from hvd_ae.models.build import find_function
 from hvd_ae.runs.folder import RunFolder
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all
+from hvd_ae.settings.tasks import check_tasks_settings
 from hvd_ae.settings.train import TrainSettings
-from hvd_ae.tasks.losses import LOSSES
 from hvd_ae.training.session import load_on_all
 
 # what Keras, zipfile and h5py raise of a file that is damaged
@@ -60,8 +61,7 @@ def _read_settings(folder: RunFolder) -> TrainSettings:
     try:
         table = tomllib.loads(folder.config.read_text(encoding="utf-8"))
         settings = TrainSettings(**table)
-        if settings.loss not in LOSSES:
-            raise ValueError(f"loss={settings.loss!r} is not known")
+        check_tasks_settings(settings)
         return settings
     except OSError:
         raise Refused(f"{folder.path} holds no config.toml: give the folder of a run, such as `hvd-ae train` names at its "
@@ -83,6 +83,9 @@ def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, c
         run_on_all(comm, lambda: ensure_downloaded(data) if is_first_on_node else None)
         source = run_on_all(comm, lambda: load_all(data))
     # a model that is a class knows the shape it was built for only
+    if isinstance(input_of(model), dict):
+        raise refused_on_all("this run's model takes a condition beside samples, which this command does not give: call its "
+                             "model.keras from Python")
     expected = tuple(getattr(model, "input_shape", None) or model.get_build_config()["input_shape"])[1:]
     given = source.fields[SAMPLES].shape
     if given != expected:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from hvd_ae.data.source import SAMPLES, Field, Splits
-from hvd_ae.models.build import find_encoder
+from hvd_ae.models.autoencoders import CONDITION, SAMPLE
 from hvd_ae.models.raw_units import in_raw_units
 from hvd_ae.runs.files import replacing
 from hvd_ae.runs.page.samples import Look, look
@@ -19,26 +19,28 @@ from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks.task import Task, normalization_of
 from hvd_ae.training.cursor import Cursor
 
-_PICTURES = 10
+_PICTURES, _PROFILES = 10, 5
 
 
-def in_raw_units_of(task: Task, spec: Mapping[str, Field], model: keras.Model) -> tuple[keras.Model, keras.Model | None]:
-    """The model and, where there is one, its encoder, as they take and give the user's data."""
-    inputs, outputs = (normalization_of(field, spec) for field in (task.input_field, task.output_field))
-    encoder = find_encoder(model)
-    if inputs is not None or outputs is not None:
-        shape = spec[task.input_field].shape if inputs is not None else tuple(model.input_shape)[1:]
-        encoder = encoder if encoder is None else in_raw_units(encoder, shape, inputs, None)
-        model = in_raw_units(model, shape, inputs, outputs)
-    return model, encoder
+def in_raw_units_of(task: Task, spec: Mapping[str, Field], model: keras.Model) -> dict[str, keras.Model]:
+    """The parts of a trained model by name, "model", "encoder" and "decoder", as they take and give the user's data."""
+    sample, condition, outputs = (normalization_of(field, spec)
+                                  for field in (task.input_field, task.condition_field, task.output_field))
+    inputs = {SAMPLE: sample, CONDITION: condition}
+    shape = spec[task.input_field].shape if task.input_field in spec else ()
+    parts = task.finished(model)
+    for name, (given, gives) in {"model": (inputs, outputs), "encoder": (inputs, None),
+                                 "decoder": ({CONDITION: condition}, outputs)}.items():
+        if name in parts:
+            parts[name] = in_raw_units(parts[name], shape, given, gives)
+    return parts
 
 
-def save_models(model: keras.Model, encoder: keras.Model | None, folder: Path) -> None:
-    """Write `model.keras` and, where there is one, `encoder.keras`."""
-    for name, part in (("model", model), ("encoder", encoder)):
-        if part is not None:
-            with replacing(folder / f"{name}.keras") as partial:
-                part.save(partial)
+def save_models(parts: Mapping[str, keras.Model], folder: Path) -> None:
+    """Write each part as `NAME.keras`."""
+    for name, part in parts.items():
+        with replacing(folder / f"{name}.keras") as partial:
+            part.save(partial)
 
 
 def draw_loss(records: list[dict], settings: TrainSettings, folder: Path) -> None:
@@ -47,17 +49,24 @@ def draw_loss(records: list[dict], settings: TrainSettings, folder: Path) -> Non
         plot_loss(records, loss_unit(vars(settings)), folder / "loss.png")
 
 
-def draw_pictures(model: Callable, encoder: Callable | None, source: Splits, folder: Path) -> Look:
-    """Of an autoencoder and validation samples: `reconstructions.png`, and `latent.png` where there is an encoder."""
-    seen = look(model, encoder, source.validation)
-    originals, reconstructions = seen.originals[:_PICTURES], seen.reconstructions[:_PICTURES]
-    picture = picture_shape(source.validation.fields[SAMPLES].shape)
+def draw_pictures(task: Task, parts: Mapping[str, Callable], source: Splits, folder: Path) -> Look:
+    """Of an autoencoder and validation samples: `reconstructions.png`, and `latent.png` where there is an encoder.
+
+    Args:
+        parts: as `in_raw_units_of` gives them.
+        source: samples as the user gave them.
+    """
+    validation = source.validation
+    shown = {label: np.asarray(values, np.float32)
+             for label, values in task.shown(parts["model"], validation, np.arange(min(_PICTURES, validation.count))).items()}
+    picture = picture_shape(validation.fields[SAMPLES].shape)
     if picture:
-        shape = (-1, *picture)
-        plot_reconstructions(originals.reshape(shape), reconstructions.reshape(shape), folder / "reconstructions.png")
+        plot_reconstructions({label: values.reshape(-1, *picture) for label, values in shown.items()},
+                             folder / "reconstructions.png")
     else:
-        flat = (len(originals), -1)
-        plot_profiles(originals.reshape(flat)[:5], reconstructions.reshape(flat)[:5], folder / "reconstructions.png")
+        plot_profiles({label: values[:_PROFILES].reshape(min(_PROFILES, len(values)), -1) for label, values in shown.items()},
+                      folder / "reconstructions.png")
+    seen = look(task, parts, validation)
     if seen.codes is not None and np.isfinite(seen.codes).all():  # a run that diverged has no components to show
         plot_latent(seen.codes, seen.labels, folder / "latent.png")
     return seen
@@ -87,6 +96,7 @@ def summarize(settings: TrainSettings, world: World, parameters: int, records: l
         "best_epoch": best_epoch,
         "stop_reason": stop_reason,
         **{name: of_model.get(name) for name in ("train_loss", "val_loss", "val_mse")},
+        **{name: value for name, value in of_model.items() if name.startswith("val_")},
         "seconds": sum(record["seconds"] for record in records) if records else None,
         "samples_per_second": timed_samples / timed_seconds if timed_seconds else None,
         **{name: sum(record[name] for record in records) if records else None

@@ -1,6 +1,7 @@
 """The pictures of a run, drawn without a display."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,17 +57,17 @@ def plot_loss(records: list[dict], unit: str, path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_reconstructions(originals: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
-    """Originals above their reconstructions, on one common scale.
+def plot_reconstructions(shown: Mapping[str, np.ndarray], path: Path) -> None:
+    """What belongs to the same samples in rows above each other, on the scale of the first.
 
     Args:
-        originals, reconstructions: (samples, height, width) or (samples, height, width, channels).
+        shown: by label, (samples, height, width) or (samples, height, width, channels).
     """
-    columns = len(originals)
-    figure = Figure(figsize=(columns * 0.8, 2.0), dpi=_DPI, layout="constrained")
-    lowest, highest = np.nanmin(originals), np.nanmax(originals)  # values may be missing
-    rows = figure.subplots(2, columns, squeeze=False)
-    for axes_row, images, label in zip(rows, (originals, reconstructions), ("original", "reconstructed")):
+    first = next(iter(shown.values()))
+    columns = len(first)
+    figure = Figure(figsize=(columns * 0.8, 1.0 * len(shown)), dpi=_DPI, layout="constrained")
+    lowest, highest = np.nanmin(first), np.nanmax(first)  # values may be missing
+    for axes_row, (label, images) in zip(figure.subplots(len(shown), columns, squeeze=False), shown.items()):
         for axes, image in zip(axes_row, images):
             axes.imshow(image.squeeze(), cmap="gray", vmin=lowest, vmax=highest, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
@@ -74,17 +75,17 @@ def plot_reconstructions(originals: np.ndarray, reconstructions: np.ndarray, pat
     save_figure(figure, path)
 
 
-def plot_profiles(originals: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
-    """The same for samples that are no pictures: features as lines, original and reconstruction over each other.
+def plot_profiles(shown: Mapping[str, np.ndarray], path: Path) -> None:
+    """The same for samples that are no pictures: features as lines over each other.
 
     Args:
-        originals, reconstructions: (samples, features).
+        shown: by label, (samples, features).
     """
-    figure = Figure(figsize=(8, 1.4 * len(originals)), dpi=_DPI, layout="constrained")
-    for axes, original, reconstruction in zip(figure.subplots(len(originals), squeeze=False)[:, 0], originals,
-                                              reconstructions):
-        axes.plot(original, linewidth=0.8, label="original")
-        axes.plot(reconstruction, linewidth=0.8, label="reconstructed")
+    samples = len(next(iter(shown.values())))
+    figure = Figure(figsize=(8, 1.4 * samples), dpi=_DPI, layout="constrained")
+    for number, axes in enumerate(figure.subplots(samples, squeeze=False)[:, 0]):
+        for label, profiles in shown.items():
+            axes.plot(profiles[number], linewidth=0.8, label=label)
         axes.set_yticks([])
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside upper center", ncols=2)  # where it hides no curve

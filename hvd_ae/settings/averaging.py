@@ -44,7 +44,7 @@ _WITH_OUTER_STEP = ("parameter", "post-local", "hierarchical")
 
 def _own(strategies: tuple[str, ...], default, help: str, same_on_resume: bool = True, **bounds):
     """A setting of these strategies alone, which must mostly stay the same when a run goes on."""
-    return setting(None, help, same_on_resume=same_on_resume, of=strategies, strategy_default=default, **bounds)
+    return setting(None, help, same_on_resume=same_on_resume, of=strategies, own_default=default, **bounds)
 
 
 @dataclass(frozen=True)

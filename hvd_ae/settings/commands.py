@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hvd_ae.errors import Refused
 from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.settings.fields import check_bounds, setting, shared
-from hvd_ae.settings.train import Collectives, Loss, Missing, Normalize, NormalizePer, Partition, TrainSettings
+from hvd_ae.settings.train import Collectives, Missing, Normalize, NormalizePer, Partition, TrainSettings
 
 
 def _run(help: str = "The run folder."):
@@ -96,7 +96,7 @@ class PlanSettings:
     data: str = shared(TrainSettings, "data")
     model: str = shared(TrainSettings, "model")
     batch_size: int = shared(TrainSettings, "batch_size")
-    loss: Loss = shared(TrainSettings, "loss")
+    loss: str = shared(TrainSettings, "loss")
     optimizer: str = shared(TrainSettings, "optimizer")
     collectives: Collectives | None = shared(TrainSettings, "collectives")
     threads: int | None = shared(TrainSettings, "threads")

@@ -13,7 +13,7 @@ RENAMED = {"slots": "optimizer_state", "ways": "averaging", "proof_every": "chec
 
 def setting(default, help: str, *, at_least: float | None = None, above: float | None = None, at_most: float | None = None,
             example: object = None, same_on_resume: bool = False, positional: bool = False, of: Iterable[str] = (),
-            strategy_default: object = None):
+            own_default: object = None):
     """A field of a settings dataclass.
 
     Args:
@@ -22,12 +22,12 @@ def setting(default, help: str, *, at_least: float | None = None, above: float |
         example: a value to try, for the sentence that refuses another.
         same_on_resume: whether a run that goes on from a checkpoint must have the value that the checkpoint's run had.
         positional: whether the command line takes it without a flag.
-        of: the averaging strategies that take this setting; all others refuse it. Empty where it is no strategy's.
-        strategy_default: what those take where the setting is None; may be None, too.
+        of: the averaging strategies, tasks or models that take this setting; all others refuse it. Empty where all take it.
+        own_default: what those take where the setting is None; may be None, too.
     """
     return dataclasses.field(default=default, metadata={
         "help": help, "at_least": at_least, "above": above, "at_most": at_most, "example": example,
-        "same_on_resume": same_on_resume, "positional": positional, "of": tuple(of), "strategy_default": strategy_default,
+        "same_on_resume": same_on_resume, "positional": positional, "of": tuple(of), "own_default": own_default,
     })
 
 

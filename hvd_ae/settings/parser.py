@@ -104,7 +104,7 @@ def _add(group, field: dataclasses.Field, hint) -> None:
 
 
 def _help_of(field: dataclasses.Field, kind: type, is_needed: bool) -> str:
-    text, strategies, default = field.metadata["help"], field.metadata["of"], field.metadata["strategy_default"]
+    text, strategies, default = field.metadata["help"], field.metadata["of"], field.metadata["own_default"]
     if strategies:
         return f"{text} [{', '.join(strategies)}{'' if default is None else f': {default}'}]."
     return text if field.default is None or kind is bool or is_needed else f"{text} (default: {field.default})"

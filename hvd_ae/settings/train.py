@@ -1,24 +1,24 @@
 """What `hvd-ae train` can be told, by the groups in which its help shows it."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from hvd_ae.errors import Refused
 from hvd_ae.settings.averaging import OUTER_DEFAULTS, STRATEGIES, AveragingSettings
 from hvd_ae.settings.fields import check_bounds, setting
+from hvd_ae.settings.models import MODELS, WIDTHS, ModelSettings, check_models_settings
+from hvd_ae.settings.tasks import COUNT_LOSSES, TASKS, TaskSettings, check_tasks_settings
 from hvd_ae.settings.training import OptimizationSettings, check_training, training_defaults
 from hvd_ae.settings.units import parse_bytes
 
 Partition = Literal["contiguous", "strided", "shuffled", "label-skew", "reshuffled"]
-Loss = Literal["mse", "bce"]
-Activation = Literal["sigmoid", "linear"]
 Collectives = Literal["horovod", "mpi", "single"]
 LogLevel = Literal["info", "warning", "error"]
 Normalize = Literal["none", "standard", "minmax", "robust", "log1p", "log1p+standard"]
 NormalizePer = Literal["feature", "channel", "all"]
 Missing = Literal["refuse", "mean", "zero"]
-Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class DataSettings:
     data: str = setting("digits", "digits, mnist, fashion-mnist, synthetic:COUNTxDIM, a file, a folder, 'a pattern', or "
                         "package.module:function; PATH:MEMBER names one of a file's arrays (docs/data.md has the formats).")
     labels: str | None = setting(None, "Classes of the samples: a member beside them in the same file, or a file.")
-    targets: str | None = setting(None, "What outputs are compared with, for a task of your own that reads it: a member "
-                                 "beside the samples, or a file.")
-    condition: str | None = setting(None, "A second input, for a task of your own that reads it: a member beside the "
-                                   "samples, or a file.")
+    targets: str | None = setting(None, "What outputs are compared with (supervised, denoising of measured pairs, a task of "
+                                 "your own): a member beside the samples, or a file.")
+    condition: str | None = setting(None, "A second input of encoder and decoder: a member beside the samples, or a file, of "
+                                   "numbers; or labels, the classes that the data have.")
     columns: str | None = setting(None, "Of a table, the columns that make a sample, with commas between them [all numbers].")
     rows: str | None = setting(None, "first:end, the samples of a path to take, from 0 [all].")
     validation_data: str | None = setting(None, "Path to validation samples; without it a path's last samples are taken.")
@@ -52,22 +52,6 @@ class DataSettings:
                                    same_on_resume=True)
     concentration: float | None = setting(None, "Dirichlet concentration of label-skew, smaller meaning more different ranks "
                                           "[0.5].", above=0, example=0.5, same_on_resume=True)
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """model"""
-
-    model: str = setting("deep", "shallow, stacked, deep, or package.module:function, called with the shape of one sample.",
-                         same_on_resume=True)
-    output_activation: Activation | None = setting(None, "Last activation of the built-in models; sigmoid needs data within 0 "
-                                                   "to 1 [sigmoid where normalize is none or minmax, else linear].",
-                                                   same_on_resume=True)
-    loss: Loss = setting("mse", "Squared error, or binary cross-entropy for data within 0 to 1; a mean over the features of a "
-                         "sample.", same_on_resume=True)
-    precision: Precision = setting("float32", "What layers compute in; parameters, losses, gradients and their sums are "
-                                   "float32 in any case. tf32: what GPUs multiply is rounded to 10 bits first.",
-                                   same_on_resume=True)
 
 
 @dataclass(frozen=True)
@@ -100,7 +84,7 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class TrainSettings(RunSettings, AveragingSettings, OptimizationSettings, ModelSettings, DataSettings):
+class TrainSettings(RunSettings, AveragingSettings, OptimizationSettings, ModelSettings, TaskSettings, DataSettings):
     """Train a model; start it alone, or with mpirun -np N, horovodrun -np N or srun."""
 
     def resolved(self) -> "TrainSettings":
@@ -114,9 +98,13 @@ class TrainSettings(RunSettings, AveragingSettings, OptimizationSettings, ModelS
         check_bounds(self)
         if self.shuffle_memory is not None:
             _check_bytes("shuffle_memory", self.shuffle_memory)
-        _refuse_other_strategies_settings(self)
+        _refuse_what_another_takes(self, AveragingSettings, "averaging", STRATEGIES)
+        _refuse_what_another_takes(self, TaskSettings, "task", TASKS)
+        _refuse_what_another_takes(self, ModelSettings, "model", MODELS)
         _check_combinations(self)
         check_training(self)
+        check_tasks_settings(self)
+        check_models_settings(self)
         return dataclasses.replace(self, **_defaults(self))
 
 
@@ -129,8 +117,12 @@ def _check_bytes(name: str, value: str) -> None:
 
 def strategy_defaults(averaging: str) -> dict[str, object]:
     """The settings that a strategy takes, and their defaults."""
-    return {field.name: field.metadata["strategy_default"] for field in dataclasses.fields(AveragingSettings)
-            if averaging in field.metadata["of"]}
+    return _own_defaults(AveragingSettings, averaging)
+
+
+def _own_defaults(group: type, name: str) -> dict[str, object]:
+    """The settings of a group that this strategy, task or model takes, and their defaults there."""
+    return {field.name: field.metadata["own_default"] for field in dataclasses.fields(group) if name in field.metadata["of"]}
 
 
 def same_on_resume() -> tuple[str, ...]:
@@ -138,13 +130,20 @@ def same_on_resume() -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(TrainSettings) if field.metadata["same_on_resume"])
 
 
-def _refuse_other_strategies_settings(s: TrainSettings) -> None:
-    for field in dataclasses.fields(AveragingSettings):
+def _refuse_what_another_takes(s: TrainSettings, group: type, chooser: str, built_in: Collection[str]) -> None:
+    """Refuse settings that mean nothing to the strategy, task or model that is chosen.
+
+    A task of the user's own is given all settings, and reads those that it likes.
+    """
+    chosen = getattr(s, chooser)
+    if chooser == "task" and chosen not in built_in:
+        return
+    for field in dataclasses.fields(group):
         value, takers = getattr(s, field.name), field.metadata["of"]
-        if takers and value is not None and s.averaging not in takers:
+        if takers and value is not None and chosen not in takers:
             named = " or ".join(map(repr, takers))
-            raise Refused(f"{field.name}={value} has no effect with averaging={s.averaging!r}: drop it, or use "
-                          f"averaging={named}")
+            raise Refused(f"{field.name}={value} has no effect with {chooser}={chosen!r}: drop it, or use "
+                          f"{chooser}={named}")
 
 
 def _check_combinations(s: TrainSettings) -> None:
@@ -202,13 +201,25 @@ def _period_bounds(s: TrainSettings) -> tuple[int, int]:
 
 def _defaults(s: TrainSettings) -> dict[str, object]:
     """What is None and depends on other settings."""
-    defaults = strategy_defaults(s.averaging) | OUTER_DEFAULTS.get(s.outer_optimizer or "none", {})
+    defaults = (strategy_defaults(s.averaging) | OUTER_DEFAULTS.get(s.outer_optimizer or "none", {})
+                | _own_defaults(TaskSettings, s.task) | _own_defaults(ModelSettings, s.model))
     defaults |= training_defaults(s)
     if s.averaging == "adaptive":
         lowest, highest = _period_bounds(s)
         defaults["sync_every"] = min(max(defaults["sync_every"], lowest), highest)
     if s.partition == "label-skew":
         defaults["concentration"] = 0.5
+    if s.model in WIDTHS:
+        defaults["widths"] = WIDTHS[s.model]
     if ":" not in s.model:
-        defaults["output_activation"] = "sigmoid" if s.normalize in ("none", "minmax") else "linear"
+        defaults["output_activation"] = _output_activation(s)
     return {name: value for name, value in defaults.items() if getattr(s, name) is None}
+
+
+def _output_activation(s: TrainSettings) -> str | None:
+    """That which keeps outputs where the loss, or else the data, have them; None where the task has one of its own."""
+    if s.task == "classification" or s.loss in COUNT_LOSSES:
+        return None
+    if s.task == "supervised":
+        return "sigmoid" if s.loss == "bce" else "linear"
+    return "sigmoid" if s.normalize in ("none", "minmax") else "linear"

@@ -3,11 +3,13 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hvd_ae.averaging.sync_check import check_in_sync
 from hvd_ae.data.checks import Range, check_values
 from hvd_ae.data.feed import super_batches
+from hvd_ae.tasks.task import with_counters
 from hvd_ae.training.evaluation import Evaluator
 from hvd_ae.training.execution import Clock, call_ends
 from hvd_ae.training.report import EpochReport, reduce_report
@@ -71,7 +73,8 @@ class Loop:
         check_every = math.ceil(session.settings.check_every / period) * period if period else never
         ends = call_ends(steps, check_every, session.bytes_per_step, session.strategy.steps_at_once, since)
         cuts = [first.step_in_epoch + end for end in ends]
-        with super_batches(session.input.reader, plan, first.step_in_epoch, cuts, self._check) as feed:
+        with super_batches(session.input.reader, plan, first.step_in_epoch, cuts, self._check,
+                           partial(with_counters, session.task, epoch=first.epoch)) as feed:
             for super_batch in clock.timed(feed):
                 session.stopped_by = self._stop_requested()
                 if session.stopped_by:

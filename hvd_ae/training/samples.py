@@ -5,8 +5,8 @@ from typing import Protocol
 
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.download import ensure_downloaded
-from hvd_ae.data.load import fingerprint, load_samples
-from hvd_ae.data.source import CONDITION, LABELS, TARGETS, Source, Splits
+from hvd_ae.data.load import fingerprint, load_samples, named_beside
+from hvd_ae.data.source import Source, Splits
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all, same_on_all
 
 
@@ -30,8 +30,7 @@ def samples_on_all(data: str, settings: NamesFields, comm: Communicator, seed: i
     Raises:
         Refused: on every rank, where they cannot be read, or are not the same on all.
     """
-    given = {name: getattr(settings, name) for name in (LABELS, TARGETS, CONDITION)}
-    beside = {name: text for name, text in given.items() if text is not None}
+    beside = named_beside(settings)
     columns = tuple(settings.columns.split(",")) if settings.columns else ()
     run_on_all(comm, lambda: ensure_downloaded(data) if comm.world.local_rank == 0 else None)
     source = run_on_all(comm, lambda: load_samples(data, seed, beside, columns, settings.rows))

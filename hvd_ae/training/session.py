@@ -13,7 +13,7 @@ from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.checks import Range, check_bounds_of, check_some, some_of_plan, some_of_share
 from hvd_ae.data.download import ensure_downloaded
 from hvd_ae.data.epoch_plan import EpochPlan, plan_epoch
-from hvd_ae.data.load import fingerprint, load
+from hvd_ae.data.load import fingerprint, load, named_beside
 from hvd_ae.data.partition import Segment
 from hvd_ae.data.source import CONDITION, LABELS, TARGETS, Part, Splits
 from hvd_ae.data.statistics import Statistics
@@ -26,7 +26,7 @@ from hvd_ae.models.schedules import make_schedule
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all, same_on_all
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
-from hvd_ae.tasks.reconstruction import Reconstruction
+from hvd_ae.tasks import task_of
 from hvd_ae.tasks.task import Task
 from hvd_ae.training.asked_for import asked_for
 from hvd_ae.training.callbacks import Callback
@@ -45,7 +45,7 @@ class Session:
     Args:
         settings: resolved ones.
         source: training and validation samples, where they are not to be loaded as the settings say.
-        task: what is learnt, where that is not the autoencoder of the settings.
+        task: what is learnt, where that is not what the settings say.
         callbacks: what happens beside training, in this order.
         schedule: from the updates of an epoch to a Keras schedule, in place of the learning rate of the settings.
         statistics: of the training samples, if they have been measured already; those of the root count.
@@ -65,7 +65,7 @@ class Session:
                  optimizer: Callable[[object], keras.optimizers.Optimizer] | None = None):
         self.settings, self.comm, self.callbacks = settings, comm, [*asked_for(settings), *callbacks]
         self.source = self.raw_source = source or load_on_all(settings, comm)
-        self.task = task or Reconstruction(settings)
+        self.task = task or run_on_all(comm, lambda: task_of(settings))
         self.cursor, self._schedule, self._learner, self._optimizer = Cursor(), schedule, learner, optimizer
         self.data_fingerprint: list[int] = run_on_all(comm, lambda: fingerprint(self.source)).tolist()
         self.stop_reason: str | None = None  # why a callback has ended the training
@@ -73,6 +73,7 @@ class Session:
         self._kind = strategy_class(settings.averaging)
         run_on_all(comm, lambda: self._kind.check(settings, comm.world, comm.name))
         run_on_all(comm, self._check_fields)
+        run_on_all(comm, lambda: self.task.look(self.source))
         normalized = self.task.fields if self.task.normalized is None else self.task.normalized
         self.source, self.statistics = normalized_on_all(self.raw_source, normalized, settings, comm, self.data_fingerprint,
                                                          statistics)
@@ -185,7 +186,8 @@ class Session:
     def _check_fields(self) -> None:
         train, validation = self.source.train, self.source.validation
         for name in (TARGETS, CONDITION):
-            if getattr(self.settings, name) is not None and name not in self.task.fields:
+            field = LABELS if getattr(self.settings, name) == LABELS else name
+            if getattr(self.settings, name) is not None and field not in self.task.fields:
                 raise Refused(f"{name}={getattr(self.settings, name)!r} has no effect with this task, which reads "
                               f"{', '.join(self.task.fields)}: drop it, or train a task of your own that reads {name}")
         for name in self.task.fields:
@@ -201,7 +203,7 @@ class Session:
                           f"{self.settings.partition!r}: use partition='reshuffled', or fewer ranks")
         for name in self.task.fields:
             field, range_ = train.fields[name], allowed.get(name, Range())
-            if field.normalization is not None and field.normalization.bounds is not None:
+            if field.normalization is not None and field.normalization.bounds is not None and not range_.of_raw:
                 check_bounds_of(*field.normalization.bounds, train, field, range_)
             check_some(train, some_of_plan(train, self.plan(0), name, world), name, range_)
             check_some(validation, some_of_share(validation, world), name, Range() if range_.of_training else range_)
@@ -233,8 +235,8 @@ def load_on_all(settings: TrainSettings, comm: Communicator) -> Splits:
 
 def load_settings(s: TrainSettings, world: World) -> Splits:
     """What the settings of the data say."""
-    beside = {name: getattr(s, name) for name in (LABELS, TARGETS, CONDITION) if getattr(s, name) is not None}
-    source = load(s.data, world, s.validation_split, s.validation_data, s.seed, beside,
+    data = s.data if s.inputs is None else f"{s.data}:{s.inputs}"
+    source = load(data, world, s.validation_split, s.validation_data, s.seed, named_beside(s),
                   tuple(s.columns.split(",")) if s.columns else (), s.rows)
     if s.validation_samples is None or s.validation_samples >= source.validation.count:
         return source

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hvd_ae.averaging.strategy import Strategy
 from hvd_ae.data.source import Source
 from hvd_ae.models.learner import Batch
-from hvd_ae.tasks.task import Task, inputs_and_targets, specs_of
+from hvd_ae.tasks.task import Task, inputs_and_targets, specs_for
 
 
 def compile_steps(strategy: Strategy, source: Source, task: Task) -> Callable[..., tf.Tensor]:
@@ -19,7 +19,7 @@ def compile_steps(strategy: Strategy, source: Source, task: Task) -> Callable[..
     """
     sizes = tf.TensorSpec([None], tf.int32)
 
-    @tf.function(input_signature=[specs_of(task.fields, source.fields), sizes, sizes])
+    @tf.function(input_signature=[specs_for(task, source.fields), sizes, sizes])
     def run_steps(example, batch_sizes, global_batch_sizes):
         first, loss_sum = tf.constant(0), tf.constant(0.0, tf.float64)
         for step in tf.range(tf.size(batch_sizes)):

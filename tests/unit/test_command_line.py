@@ -11,10 +11,11 @@ import tomli_w
 
 from hvd_ae.cli import COMMANDS, main, parse_command
 from hvd_ae.errors import Refused
-from hvd_ae.models.autoencoders import WIDTHS
 from hvd_ae.models.optimizers import OPTIMIZERS
 from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.settings.fields import base_type, choices_of, flag_of
+from hvd_ae.settings.models import MODELS
+from hvd_ae.settings.tasks import LOSSES, TASKS
 from hvd_ae.settings.toml import flags_from_toml, to_toml
 from hvd_ae.settings.train import TrainSettings, strategy_defaults
 
@@ -52,7 +53,7 @@ def another_value(field: dataclasses.Field, hint):
     if base_type(hint) is float:
         return 0.75
     if base_type(hint) is int:
-        return 7
+        return min(7, field.metadata["at_most"] or 7)
     return next((choice for choice in choices_of(hint) if choice != field.default), "some text")
 
 
@@ -156,8 +157,9 @@ def sections(text: str) -> dict[str, str]:
 
 def test_help_shows_settings_in_groups(capsys):
     groups = sections(helped(capsys, "train"))
-    assert list(groups) == ["options", "data", "model", "training", "averaging", "run"]
-    for name, group in {"data": "data", "partition": "data", "precision": "model", "learning_rate": "training",
+    assert list(groups) == ["options", "data", "task", "model", "training", "averaging", "run"]
+    for name, group in {"data": "data", "partition": "data", "loss": "task", "widths": "model", "precision": "model",
+                        "learning_rate": "training",
                         "seed": "training", "averaging": "averaging", "compression": "averaging", "resume": "run",
                         "check_every": "run"}.items():
         assert [title for title, text in groups.items() if f"{flag_of(name)} " in text.replace(",", "")] == [group]
@@ -182,7 +184,8 @@ def test_help_names_every_setting_and_what_a_file_is(capsys, command):
 
 
 @pytest.mark.parametrize("names, flag, group", [
-    (STRATEGIES, "averaging", "averaging"), (OPTIMIZERS, "optimizer", "training"), (WIDTHS, "model", "model")])
+    (STRATEGIES, "averaging", "averaging"), (OPTIMIZERS, "optimizer", "training"), (MODELS, "model", "model"),
+    (TASKS, "task", "task"), (LOSSES, "loss", "task")])
 def test_help_names_every_choice(capsys, names, flag, group):
     shown = sections(helped(capsys, "train"))[group].replace("- ", "-")
     explained = re.search(rf"--{flag} TEXT (.*?)(?= --|$)", shown)[1]

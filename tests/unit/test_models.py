@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from hvd_ae.errors import Refused
-from hvd_ae.models.build import build_model, find_encoder
+from hvd_ae.models.autoencoders import find_encoder
+from hvd_ae.models.build import build_model
 from hvd_ae.models.flat import FlatModel, Layout
 from hvd_ae.models.learner import Batch, Learner
 from hvd_ae.models.optimizers import make_optimizer
@@ -228,7 +229,7 @@ def test_the_same_seed_gives_the_same_model():
 
 
 @pytest.mark.parametrize("name, sentence", [
-    ("giant", "model='giant' is not known: use shallow, stacked, deep, or package.module:function"),
+    ("giant", "model='giant' is not known: use shallow, stacked, deep, dense"),
     ("no_such_module:build", "there is no module 'no_such_module'"),
     ("tests.parallel.on_ranks.models:absent", "has no function 'absent'"),
     ("tests.unit.test_models:too_wide", "turns samples of shape (4, 5) into (7,)"),

@@ -17,6 +17,7 @@ from hvd_ae.runs.outcome import draw_pictures, summarize
 from hvd_ae.runs.plots import first_two_components, picture_shape, plot_latent
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks import task_of
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.report import EpochReport
 
@@ -154,8 +155,8 @@ def alone(tmp_path, **given):
 def test_a_run_alone_leaves_everything_that_is_promised(tmp_path):
     result = alone(tmp_path)
     assert {path.name for path in result.run_dir.iterdir()} == {
-        "config.toml", "metrics.jsonl", "summary.json", "model.keras", "encoder.keras", "checkpoints", "loss.png",
-        "reconstructions.png", "latent.png", "about.json", "samples.npz", "report.html"}
+        "config.toml", "metrics.jsonl", "summary.json", "model.keras", "encoder.keras", "decoder.keras", "checkpoints",
+        "loss.png", "reconstructions.png", "latent.png", "about.json", "samples.npz", "report.html"}
     assert strict((result.run_dir / "summary.json").read_text()) == result.summary
     assert result.summary["samples"] == 2 * 58 and result.summary["in_sync"] is True
     for name in ("loss", "reconstructions", "latent"):
@@ -183,7 +184,7 @@ def test_samples_that_are_no_pictures_are_drawn_as_lines(tmp_path):
     from hvd_ae.data.load import load
 
     source = load("synthetic:40x7", World())
-    draw_pictures(lambda values, training: values, None, source, tmp_path)
+    draw_pictures(task_of(SETTINGS), {"model": lambda values, training: values}, source, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["reconstructions.png"]
 
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from keras import layers
 
 from hvd_ae.errors import Refused
-from hvd_ae.models.build import build_model, find_encoder, find_function
+from hvd_ae.models.autoencoders import find_encoder
+from hvd_ae.models.build import build_model, find_function
 from hvd_ae.models.flat import FlatModel
 from hvd_ae.tasks.losses import LOSSES
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -12,7 +12,7 @@ import tensorflow as tf
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.commands.probe.features import mean_and_variance
 from hvd_ae.data.epoch_plan import plan_evaluation
-from hvd_ae.data.source import LABELS, SAMPLES, Splits
+from hvd_ae.data.source import LABELS, SAMPLES, Field, Splits
 from hvd_ae.models.schedules import falling
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks.classification import Classification
@@ -97,12 +97,26 @@ def train_classifier(settings: TrainSettings, comm: Communicator, source: Splits
         rate_falls: whether the learning rate falls from epoch to epoch, linearly to zero.
     """
     schedule = (lambda updates: falling(settings.learning_rate, settings.epochs, updates)) if rate_falls else None
-    with Session(settings, comm, source, Classification(build), schedule=schedule) as session:
+    with Session(settings, comm, source, _Built(settings, build), schedule=schedule) as session:
         reports = session.run()
         confusion = confusion_matrix(session, classes)
     last = reports[-1]
     return ClassifierResult(confusion, last.train_loss, last.val_loss, session.learner.flat.layout.size, last.samples,
                             sum(report.seconds for report in reports))
+
+
+class _Built(Classification):
+    """A classifier whose model is there already, or its making known."""
+
+    def __init__(self, settings: TrainSettings, build: Callable[[], keras.Model]):
+        super().__init__(settings)
+        self._build = build
+
+    def look(self, source: Splits) -> None:
+        """Labels are numbered already."""
+
+    def build_model(self, spec: Mapping[str, Field]) -> keras.Model:
+        return self._build()
 
 
 def confusion_matrix(session: Session, classes: int) -> np.ndarray:

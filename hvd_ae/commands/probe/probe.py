@@ -14,10 +14,11 @@ from hvd_ae.commands.probe.features import principal_components, transformed
 from hvd_ae.data.load import fingerprint
 from hvd_ae.data.source import LABELS, SAMPLES, Field, Source, Splits, WithField
 from hvd_ae.errors import Refused
+from hvd_ae.models.autoencoders import input_of, to_code
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json
 from hvd_ae.runs.opened import open_run
-from hvd_ae.runtime.consensus import run_on_all
+from hvd_ae.runtime.consensus import refused_on_all, run_on_all
 from hvd_ae.runtime.versions import versions
 from hvd_ae.settings.commands import ProbeSettings
 from hvd_ae.settings.train import TrainSettings
@@ -48,6 +49,10 @@ def probe(settings: ProbeSettings) -> None:
     how = {name: getattr(settings, name) for name in ("epochs", "batch_size", "averaging", "sync_every")}
     training = TrainSettings(**how).resolved()
     of_run, encoder, comm = open_run(settings.run, "encoder")
+    if isinstance(input_of(encoder), dict):
+        raise refused_on_all(f"{settings.run} has codes of samples and a condition, and a probe gives none: probe a run "
+                             "without one")
+    encoder = to_code(encoder)
     training = dataclasses.replace(training, data=of_run.data, seed=of_run.seed)
     source = with_missing_filled(load_on_all(of_run, comm), of_run, comm)
     source, classes = run_on_all(comm, lambda: with_numbered_labels(source))

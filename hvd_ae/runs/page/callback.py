@@ -13,7 +13,7 @@ from hvd_ae.runs.page.about import about
 from hvd_ae.runs.page.page import write_page
 from hvd_ae.runs.page.samples import SHOWN, Look, save_look
 from hvd_ae.runtime.log import log
-from hvd_ae.tasks.task import inputs_and_targets, normalization_of, restored
+from hvd_ae.tasks.task import inputs_and_targets, main, normalization_of, restored
 from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.session import Session
 
@@ -103,5 +103,5 @@ def look_meanwhile(session: Session) -> Look | None:
     first = np.arange(min(SHOWN, source.count))
     inputs, _ = inputs_and_targets(task, source.read(first, task.fields), source.fields)
     outputs = session.learner.flat.outputs(*strategy.result, strategy.result_counters, inputs)
-    outputs = restored(outputs, normalization_of(task.output_field, source.fields))
+    outputs = restored(main(outputs), normalization_of(task.output_field, source.fields))
     return Look(session.raw_source.validation.seen(first, SAMPLES), np.asarray(outputs, np.float32), None, None)

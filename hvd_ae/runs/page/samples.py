@@ -9,15 +9,17 @@
     value                   mean, standard deviation, smallest and largest of the values that were looked at
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hvd_ae.data.source import LABELS, SAMPLES, Source
+from hvd_ae.models.autoencoders import code_of
 from hvd_ae.runs.files import replacing
 from hvd_ae.runs.plots import first_two_components, picture_shape
+from hvd_ae.tasks.task import Task, given_to_saved
 
 SHOWN, _WORST, _LOOKED_AT = 8, 8, 2000
 _BYTES = 64 << 20  # of samples that are looked at, at most
@@ -44,19 +46,24 @@ class Look:
         return np.square(np.where(present, difference, 0.0)).sum(axis=1) / counts
 
 
-def look(model: Callable, encoder: Callable | None, source: Source) -> Look:
-    """Pass the first samples through a model that takes and gives raw units, and through its encoder."""
+def look(task: Task, parts: Mapping[str, Callable], source: Source) -> Look:
+    """Pass the first samples through a model that takes and gives raw units, and through its encoder.
+
+    Args:
+        parts: "model", and "encoder" where there is one.
+    """
     field = source.fields[SAMPLES]
     count = min(source.count, _LOOKED_AT, max(SHOWN, _BYTES // max(1, 4 * int(np.prod(field.shape)))))
     chosen = np.arange(count)
-    originals = source.seen(chosen)
+    pieces = np.array_split(chosen, max(1, -(-count // _AT_ONCE)))
 
     def passed_through(function: Callable) -> np.ndarray:
-        return np.concatenate([np.asarray(function(part, training=False), np.float32)
-                               for part in np.array_split(originals, max(1, -(-count // _AT_ONCE)))])
+        given = (given_to_saved(task, source.read(piece, task.fields), source.fields) for piece in pieces)
+        return np.concatenate([np.asarray(code_of(function(each, training=False)), np.float32) for each in given])
 
     has_labels = LABELS in source.fields
-    return Look(originals, passed_through(model), None if encoder is None else passed_through(encoder),
+    return Look(source.seen(chosen), passed_through(parts["model"]),
+                passed_through(parts["encoder"]) if "encoder" in parts else None,
                 source.read(chosen, [LABELS])[LABELS] if has_labels else None,
                 source.fields[LABELS].names if has_labels else ())
 

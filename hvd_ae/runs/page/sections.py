@@ -21,7 +21,10 @@ _LOSSES = ("train_loss", "val_loss")
 
 def loss_unit(config: dict) -> str:
     """Of the loss that is trained on."""
-    loss = {"mse": "mean square error", "bce": "cross-entropy"}.get(config.get("loss"), config.get("loss", "loss"))
+    if config.get("task") in ("variational", "classification"):
+        return "minus ELBO, nats" if config["task"] == "variational" else "cross-entropy, nats"
+    loss = {"mse": "mean square error", "mae": "mean absolute error", "bce": "cross-entropy"}.get(config.get("loss"),
+                                                                                                config.get("loss", "loss"))
     return f"{loss} (normalized)" if config.get("normalize", "none") != "none" else f"{loss} (data units)"
 
 

@@ -17,7 +17,8 @@ from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.load import load
 from hvd_ae.data.source import LABELS, SAMPLES, Splits
 from hvd_ae.errors import Refused
-from hvd_ae.models.build import build_model, find_encoder
+from hvd_ae.models.autoencoders import find_encoder
+from hvd_ae.models.build import build_model
 from hvd_ae.runs.opened import open_run
 from hvd_ae.runtime.consensus import broadcast_text
 from hvd_ae.runtime.world import World

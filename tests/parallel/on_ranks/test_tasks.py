@@ -1,0 +1,98 @@
+"""Every task on ranks: what is drawn is the same on any number of them, so that the laws hold for tasks that draw too."""
+
+import numpy as np
+import pytest
+
+from hvd_ae.settings.averaging import STRATEGIES
+from hvd_ae.training import execution
+from hvd_ae.training.checkpointing.restore import restore_newest
+from hvd_ae.training.session import Session
+from tests.parallel.on_ranks.test_laws import assert_same_bytes, shared_folder, stopped_at
+from tests.parallel.on_ranks.training import alone, parameters, reference, settings, train
+
+TINY = {"model": "dense", "widths": "6", "code": 3, "optimizer": "adam", "learning_rate": 0.01}
+VARIATIONAL = {"task": "variational", "loss": "bce", "beta_warmup": 2.0, "condition": "labels", **TINY}
+DENOISING = {"task": "denoising", "noise": "gaussian:0.2,mask:0.2,salt:0.1", "loss": "mae", **TINY}
+
+pytestmark = pytest.mark.jobs("mpi-3")
+ON_TWO = pytest.mark.jobs("mpi-2")
+
+
+def assert_same_curve(ours, theirs):
+    for mine, other in zip(ours, theirs, strict=True):
+        mine, other = mine.record(), other.record()
+        for name in (name for name in mine if name.startswith("val_") or name == "train_loss"):
+            assert mine[name] == pytest.approx(other[name], rel=1e-4), name
+
+
+@pytest.mark.parametrize("changes", [VARIATIONAL, DENOISING], ids=["variational", "denoising"])
+@pytest.mark.parametrize("averaging", ["gradient", "sharded"])
+def test_laws_1_3_and_10(comm, changes, averaging):
+    """As on one rank with one large batch: noise and codes are drawn for samples, whoever has them."""
+    together, reports = train(comm, batch_size=6, averaging=averaging, **changes)
+    single, expected = alone(batch_size=6 * comm.world.size, **changes)
+    assert_same_curve(reports, expected)
+    np.testing.assert_allclose(parameters(together), parameters(single), atol=2e-4)
+    assert_same_bytes(comm, together)
+    assert all(report.in_sync for report in reports)
+
+
+def test_other_seeds_draw_others(comm):
+    """Else the laws above would hold of no draws at all."""
+    _, ours = reference(comm, batch_size=6, averaging="gradient", steps=3, epochs=1, **DENOISING)
+    _, theirs = reference(comm, batch_size=6, averaging="gradient", steps=3, epochs=1, **{**DENOISING, "noise": "mask:0.2"})
+    assert ours[0].train_loss != theirs[0].train_loss
+
+
+@pytest.mark.ranks(3)
+def test_a_variational_run_goes_on_with_the_same_curve_on_fewer_ranks(comm, tmp_path_factory, monkeypatch):
+    """Three ranks stop in the middle of an epoch; two, with as large a global batch, end as three would have."""
+    monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
+    folder = shared_folder(comm, tmp_path_factory)
+    _, expected = alone(batch_size=18, **VARIATIONAL)
+    stopped_at(8, folder, comm, {"batch_size": 6, **VARIATIONAL})
+    groups, ended = comm.split([[0, 1], [2]]), []
+    if comm.world.rank < 2:
+        with Session(settings(batch_size=9, **VARIATIONAL), groups) as resumed:
+            restore_newest(resumed, folder)
+            ended = resumed.run()
+    comm.barrier()
+    if comm.world.rank < 2:
+        assert_same_curve(ended, expected[1:])
+
+
+@ON_TWO
+@pytest.mark.parametrize("changes", [VARIATIONAL, DENOISING], ids=["variational", "denoising"])
+def test_law_4(comm, tmp_path_factory, monkeypatch, changes):
+    """Stopped in mid-epoch and gone on by as many ranks: the same bits."""
+    monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
+    folder = shared_folder(comm, tmp_path_factory)
+    changes = {"averaging": "parameter", "sync_every": 4, "epochs": 2, **changes}
+    whole, reports = train(comm, **changes)
+    stopped_at(11, folder, comm, changes)
+    with Session(settings(**changes), comm) as resumed:
+        restore_newest(resumed, folder)
+        resumed_reports = resumed.run()
+    np.testing.assert_array_equal(parameters(resumed), parameters(whole))
+    assert resumed_reports[-1].val_loss == reports[-1].val_loss
+    assert_same_bytes(comm, whole)
+
+
+@ON_TWO
+@pytest.mark.parametrize("averaging", [name for name in STRATEGIES if name not in ("gradient", "sharded", "parameter")])
+def test_every_strategy_trains_a_variational_autoencoder(comm, averaging):
+    _, reports = train(comm, averaging=averaging, epochs=1, steps=4, **{**VARIATIONAL, "condition": None})
+    record = reports[-1].record()
+    assert np.isfinite(record["val_elbo"]) and record["val_kl"] > 0
+    assert record["in_sync"] is (None if averaging == "none" else True)
+
+
+@ON_TWO
+@pytest.mark.parametrize("changes", [{"task": "classification"}, {"loss": "zinb", "data": "synthetic:118x7"},
+                                     {"code_l1": 0.01}, {"model": "conv", "widths": "3"}], ids=lambda each: "-".join(each))
+def test_other_tasks_are_the_same_on_any_number_of_ranks(comm, changes):
+    changes = {**TINY, "epochs": 1, **changes}
+    _, reports = train(comm, batch_size=9, **changes)
+    _, expected = alone(batch_size=9 * comm.world.size, **changes)
+    assert_same_curve(reports, expected)
+    assert reports[-1].in_sync
