@@ -8,9 +8,9 @@ from hvd_ae.training import execution
 from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.session import Session
 from tests.parallel.on_ranks.test_laws import assert_same_bytes, shared_folder, stopped_at
-from tests.parallel.on_ranks.training import alone, parameters, reference, settings, train
+from tests.parallel.on_ranks.training import alone, parameters, settings, train
 
-TINY = {"model": "dense", "widths": "6", "code": 3, "optimizer": "adam", "learning_rate": 0.01}
+TINY = {"model": "dense", "widths": "6", "code": 3, "optimizer": "adam", "learning_rate": 0.01, "epochs": 2}
 VARIATIONAL = {"task": "variational", "loss": "bce", "beta_warmup": 2.0, "condition": "labels", **TINY}
 DENOISING = {"task": "denoising", "noise": "gaussian:0.2,mask:0.2,salt:0.1", "loss": "mae", **TINY}
 
@@ -25,9 +25,9 @@ def assert_same_curve(ours, theirs):
             assert mine[name] == pytest.approx(other[name], rel=1e-4), name
 
 
-@pytest.mark.parametrize("changes", [VARIATIONAL, DENOISING], ids=["variational", "denoising"])
-@pytest.mark.parametrize("averaging", ["gradient", "sharded"])
-def test_laws_1_3_and_10(comm, changes, averaging):
+@pytest.mark.parametrize("averaging, changes", [("gradient", VARIATIONAL), ("sharded", DENOISING)],
+                         ids=["variational", "denoising"])
+def test_laws_1_3_and_10(comm, averaging, changes):
     """As on one rank with one large batch: noise and codes are drawn for samples, whoever has them."""
     together, reports = train(comm, batch_size=6, averaging=averaging, **changes)
     single, expected = alone(batch_size=6 * comm.world.size, **changes)
@@ -35,13 +35,6 @@ def test_laws_1_3_and_10(comm, changes, averaging):
     np.testing.assert_allclose(parameters(together), parameters(single), atol=2e-4)
     assert_same_bytes(comm, together)
     assert all(report.in_sync for report in reports)
-
-
-def test_other_seeds_draw_others(comm):
-    """Else the laws above would hold of no draws at all."""
-    _, ours = reference(comm, batch_size=6, averaging="gradient", steps=3, epochs=1, **DENOISING)
-    _, theirs = reference(comm, batch_size=6, averaging="gradient", steps=3, epochs=1, **{**DENOISING, "noise": "mask:0.2"})
-    assert ours[0].train_loss != theirs[0].train_loss
 
 
 @pytest.mark.ranks(3)
@@ -67,7 +60,7 @@ def test_law_4(comm, tmp_path_factory, monkeypatch, changes):
     """Stopped in mid-epoch and gone on by as many ranks: the same bits."""
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
     folder = shared_folder(comm, tmp_path_factory)
-    changes = {"averaging": "parameter", "sync_every": 4, "epochs": 2, **changes}
+    changes = {"averaging": "parameter", "sync_every": 4, **changes}
     whole, reports = train(comm, **changes)
     stopped_at(11, folder, comm, changes)
     with Session(settings(**changes), comm) as resumed:
@@ -81,7 +74,7 @@ def test_law_4(comm, tmp_path_factory, monkeypatch, changes):
 @ON_TWO
 @pytest.mark.parametrize("averaging", [name for name in STRATEGIES if name not in ("gradient", "sharded", "parameter")])
 def test_every_strategy_trains_a_variational_autoencoder(comm, averaging):
-    _, reports = train(comm, averaging=averaging, epochs=1, steps=4, **{**VARIATIONAL, "condition": None})
+    _, reports = train(comm, averaging=averaging, steps=4, **{**VARIATIONAL, "condition": None})
     record = reports[-1].record()
     assert np.isfinite(record["val_elbo"]) and record["val_kl"] > 0
     assert record["in_sync"] is (None if averaging == "none" else True)
