@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from hvd_ae.data.source import SAMPLES, TARGETS, Field, Source
 from hvd_ae.errors import Refused
-from hvd_ae.models.autoencoders import CONDITION, SAMPLE
+from hvd_ae.models.autoencoders import SAMPLE
 from hvd_ae.settings.tasks import noise_of
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks.draws import Draws
 from hvd_ae.tasks.reconstruction import Reconstruction
-from hvd_ae.tasks.task import VALIDATION, Example, as_seen, restored, with_counters
+from hvd_ae.tasks.task import VALIDATION, Example, as_seen, given_to_saved, restored, with_counters
 
 
 class Denoising(Reconstruction):
@@ -51,11 +51,11 @@ class Denoising(Reconstruction):
     def shown(self, model: keras.Model, source: Source, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Clean samples, what noise makes of them, and what the model makes of that."""
         example = with_counters(self, source.read(indices, self.fields), indices, VALIDATION)
-        seen = as_seen({name: tf.convert_to_tensor(values) for name, values in example.items()}, self._spec)
+        seen = as_seen(example, self._spec)
         by = self._spec[SAMPLES].normalization
         noisy = restored(self._corrupted(seen[SAMPLES], seen), by)
-        condition = {} if self.condition_field is None else {CONDITION: example[self.condition_field]}
-        denoised = model({SAMPLE: noisy, **condition} if condition else noisy, training=False)
+        condition = given_to_saved(self, source.read(indices, self.fields), source.fields)
+        denoised = model({**condition, SAMPLE: noisy} if self.condition_field else noisy, training=False)
         return {"clean": source.seen(indices, self.target_field), "noisy": noisy, "denoised": denoised}
 
     def _corrupted(self, samples: tf.Tensor, example: Example) -> tf.Tensor:

@@ -125,8 +125,8 @@ def as_seen(example: Example, spec: Mapping[str, Field], fill: bool = True, norm
         fill: whether something is put in the place of what is missing, which stays NaN otherwise.
         normalize: False leaves them in raw units, what is missing being NaN.
     """
-    return {name: value if name not in spec or spec[name].dtype.kind == "i" else _as_seen(value, spec[name], fill, normalize)
-            for name, value in example.items()}
+    return {name: tf.convert_to_tensor(value) if name not in spec or spec[name].dtype.kind == "i"
+            else _as_seen(value, spec[name], fill, normalize) for name, value in example.items()}
 
 
 def _as_seen(value: tf.Tensor, field: Field, fill: bool, normalize: bool) -> tf.Tensor:

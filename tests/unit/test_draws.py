@@ -17,6 +17,7 @@ def draws(numbers=NUMBERS, epoch=2, seed=5, stream=0):
 def by_numpy(seed: int, epoch: int, number: int, count: int) -> list[int]:
     """SplitMix64 as its authors write it, in Python's whole numbers."""
     def mixed(z):
+        z %= 2**64
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
         z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
         return z ^ z >> 31

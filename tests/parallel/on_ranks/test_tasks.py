@@ -22,7 +22,7 @@ def assert_same_curve(ours, theirs):
     for mine, other in zip(ours, theirs, strict=True):
         mine, other = mine.record(), other.record()
         for name in (name for name in mine if name.startswith("val_") or name == "train_loss"):
-            assert mine[name] == pytest.approx(other[name], rel=1e-4), name
+            assert mine[name] is other[name] is None or mine[name] == pytest.approx(other[name], rel=1e-4), name
 
 
 @pytest.mark.parametrize("averaging, changes", [("gradient", VARIATIONAL), ("sharded", DENOISING)],
@@ -55,12 +55,11 @@ def test_a_variational_run_goes_on_with_the_same_curve_on_fewer_ranks(comm, tmp_
 
 
 @ON_TWO
-@pytest.mark.parametrize("changes", [VARIATIONAL, DENOISING], ids=["variational", "denoising"])
-def test_law_4(comm, tmp_path_factory, monkeypatch, changes):
+def test_law_4(comm, tmp_path_factory, monkeypatch):
     """Stopped in mid-epoch and gone on by as many ranks: the same bits."""
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
     folder = shared_folder(comm, tmp_path_factory)
-    changes = {"averaging": "parameter", "sync_every": 4, **changes}
+    changes = {"averaging": "parameter", "sync_every": 4, **VARIATIONAL}
     whole, reports = train(comm, **changes)
     stopped_at(11, folder, comm, changes)
     with Session(settings(**changes), comm) as resumed:
@@ -72,7 +71,9 @@ def test_law_4(comm, tmp_path_factory, monkeypatch, changes):
 
 
 @ON_TWO
-@pytest.mark.parametrize("averaging", [name for name in STRATEGIES if name not in ("gradient", "sharded", "parameter")])
+@pytest.mark.parametrize("averaging", [  # the server alone passes batches on in its own way
+    pytest.param(name, marks=[] if name == "server" else [pytest.mark.soak])
+    for name in STRATEGIES if name not in ("gradient", "sharded", "parameter")])
 def test_every_strategy_trains_a_variational_autoencoder(comm, averaging):
     _, reports = train(comm, averaging=averaging, steps=4, **{**VARIATIONAL, "condition": None})
     record = reports[-1].record()
@@ -81,8 +82,9 @@ def test_every_strategy_trains_a_variational_autoencoder(comm, averaging):
 
 
 @ON_TWO
-@pytest.mark.parametrize("changes", [{"task": "classification"}, {"loss": "zinb", "data": "synthetic:118x7"},
-                                     {"code_l1": 0.01}, {"model": "conv", "widths": "3"}], ids=lambda each: "-".join(each))
+@pytest.mark.parametrize("changes", [{"task": "classification"},
+                                     {"loss": "zinb", "code_l1": 0.01, "model": "conv", "widths": "3"}],
+                         ids=["classification", "zinb-conv-sparse"])
 def test_other_tasks_are_the_same_on_any_number_of_ranks(comm, changes):
     changes = {**TINY, "epochs": 1, **changes}
     _, reports = train(comm, batch_size=9, **changes)
