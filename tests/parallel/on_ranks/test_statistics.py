@@ -115,9 +115,9 @@ def written(session, folder):
     learner = session.learner
     vectors = [vector.numpy() for vector in session.strategy.result]
     model = learner.flat.write(*vectors, [counter.numpy() for counter in session.strategy.result_counters])
-    model, encoder = in_raw_units_of(session.task, session.source.train.fields, model)
-    save_models(model, encoder, folder)
-    return model
+    parts = in_raw_units_of(session.task, session.source.train.fields, model)
+    save_models(parts, folder)
+    return parts["model"]
 
 
 @pytest.mark.jobs("single-1")
