@@ -43,7 +43,7 @@ class ModelSettings:
                               "them; mirrored in the decoder (dense 512,256, conv 32,64,128)")
     code: int | None = _own(_OF_ANY_WIDTH, 32, "Numbers in a code", at_least=1)
     activation: Activation | None = _own(_OF_ANY_WIDTH, "relu", "Of the layers but the code and the last")
-    dropout: float | None = _own(("dense",), 0.0, "Part of a layer's outputs that is dropped in training", at_least=0,
+    dropout: float | None = _own(_OF_ANY_WIDTH, 0.0, "Part of a layer's outputs that is dropped in training", at_least=0,
                                  at_most=0.99, example=0.1)
     batch_norm: bool | None = _own(_OF_ANY_WIDTH, False, "Batch normalization after each layer")
     group_norm: bool | None = _own(("conv",), False, "Group normalization after each layer, which knows of no batch")

@@ -46,26 +46,6 @@ def linear(sample_shape):
     return keras.Sequential([keras.Input(sample_shape), keras.layers.Dense(sample_shape[0], use_bias=False)])
 
 
-def test_denoising_beats_reconstruction_by_what_the_noise_says():
-    """Linear models: reconstruction comes to the identity, which leaves the noise; denoising to Wiener's filter."""
-    features, noise = 12, 0.5
-    mixing = RANDOM.normal(size=(2, features)) / np.sqrt(2)
-    samples = (RANDOM.normal(size=(2000, 2)) @ mixing + 0.3 * RANDOM.normal(size=(2000, features))).astype(np.float32)
-    source = splits(1000, samples=samples)
-    common = {"model": "tests.unit.test_tasks:linear", "batch_size": 50, "epochs": 40, "learning_rate": 0.005}
-    _, denoised = trained(source, task="denoising", noise=f"gaussian:{noise}", **common)
-    session, plain = trained(source, **common)
-    noisy = samples[1000:] + noise * RANDOM.normal(size=(1000, features)).astype(np.float32)
-    of_plain = float(np.mean((outputs(session, noisy) - samples[1000:]) ** 2))
-    spread = np.linalg.eigvalsh(mixing.T @ mixing + 0.09 * np.eye(features))
-    of_filter = float(np.mean(spread * noise**2 / (spread + noise**2)))
-    assert plain["val_mse"] < 0.02
-    assert of_plain == pytest.approx(noise**2, rel=0.1)
-    assert of_filter <= denoised["val_mse"] * 1.1 and denoised["val_mse"] < 1.25 * of_filter
-    assert denoised["val_mse"] < of_plain - 0.8 * (noise**2 - of_filter)
-    assert denoised["val_loss"] == pytest.approx(denoised["val_mse"])
-
-
 @pytest.mark.parametrize("noise, changed", [("mask:0.3", 0.3), ("salt:0.2", 0.2), ("gaussian:0.5", 1.0)])
 def test_noise_is_as_much_as_is_asked_for(noise, changed):
     task = task_of(TrainSettings(task="denoising", noise=noise).resolved())
@@ -146,13 +126,13 @@ def test_variational_against_plain_keras():
     from hvd_ae.data.digits import load
 
     source = load("digits", 0)
-    session, record = trained(source, task="variational", loss="bce", epochs=12, **SMALL)
+    session, record = trained(source, task="variational", loss="bce", epochs=20, **SMALL)
     train, validation = (part.seen(np.arange(part.count)).reshape(-1, 64) for part in (source.train, source.validation))
-    expected = plain_variational(train, validation, 12)
+    expected = plain_variational(train, validation, 20)
     assert record["val_elbo"] == pytest.approx(expected, rel=0.02)
     assert record["val_elbo"] == pytest.approx(-record["val_reconstruction"] - record["val_kl"])
     assert record["val_loss"] == pytest.approx(-record["val_elbo"])
-    assert record["val_active_units"] == 4 and record["val_r2"] > 0.3
+    assert record["val_active_units"] == 4 and record["val_r2"] > 0.4
 
 
 def test_what_is_reported_of_a_gaussian_code_follows_its_formulas():
