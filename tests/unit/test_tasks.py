@@ -46,6 +46,26 @@ def linear(sample_shape):
     return keras.Sequential([keras.Input(sample_shape), keras.layers.Dense(sample_shape[0], use_bias=False)])
 
 
+def test_denoising_beats_reconstruction_by_what_the_noise_says():
+    """Linear models: reconstruction comes to the identity, which leaves the noise; denoising to Wiener's filter."""
+    features, noise = 12, 0.5
+    mixing = RANDOM.normal(size=(2, features)) / np.sqrt(2)
+    samples = (RANDOM.normal(size=(2000, 2)) @ mixing + 0.3 * RANDOM.normal(size=(2000, features))).astype(np.float32)
+    source = splits(1000, samples=samples)
+    common = {"model": "tests.unit.test_tasks:linear", "batch_size": 50, "epochs": 60, "learning_rate": 0.01}
+    _, denoised = trained(source, task="denoising", noise=f"gaussian:{noise}", **common)
+    session, plain = trained(source, **common)
+    noisy = samples[1000:] + noise * RANDOM.normal(size=(1000, features)).astype(np.float32)
+    of_plain = float(np.mean((outputs(session, noisy) - samples[1000:]) ** 2))
+    spread = np.linalg.eigvalsh(mixing.T @ mixing + 0.09 * np.eye(features))
+    of_filter = float(np.mean(spread * noise**2 / (spread + noise**2)))
+    assert plain["val_mse"] < 0.02
+    assert of_plain == pytest.approx(noise**2, rel=0.15)
+    assert of_filter <= denoised["val_mse"] * 1.1 and denoised["val_mse"] < 1.25 * of_filter
+    assert denoised["val_mse"] < of_plain - 0.8 * (noise**2 - of_filter)
+    assert denoised["val_loss"] == pytest.approx(denoised["val_mse"])
+
+
 @pytest.mark.parametrize("noise, changed", [("mask:0.3", 0.3), ("salt:0.2", 0.2), ("gaussian:0.5", 1.0)])
 def test_noise_is_as_much_as_is_asked_for(noise, changed):
     task = task_of(TrainSettings(task="denoising", noise=noise).resolved())
