@@ -93,22 +93,23 @@ def test_other_strategies_train_on_what_is_missing_too(comm, strategy):
 PLAIN_KERAS = """
 import json, sys
 import keras, numpy as np
-values = np.load(sys.argv[2])
-model, encoder = (keras.saving.load_model(f"{sys.argv[1]}/{name}.keras", compile=False) for name in ("model", "encoder"))
-np.save(f"{sys.argv[1]}/outputs.npy", model.predict(values, verbose=0))
-np.save(f"{sys.argv[1]}/codes.npy", encoder.predict(values, verbose=0))
+values = np.load(sys.argv[1])
+for folder in sys.argv[2:]:
+    model, encoder = (keras.saving.load_model(f"{folder}/{name}.keras", compile=False) for name in ("model", "encoder"))
+    np.save(f"{folder}/outputs.npy", model.predict(values, verbose=0))
+    np.save(f"{folder}/codes.npy", encoder.predict(values, verbose=0))
 print(json.dumps(sorted(name for name in sys.modules if name.startswith("hvd_ae"))))
 """
 
 
-def by_plain_keras(folder, values):
+def by_plain_keras(folders, values):
     """Outputs and codes of saved models in a process that has never heard of this package."""
-    np.save(folder / "values.npy", values)
-    ended = subprocess.run([sys.executable, "-c", PLAIN_KERAS, str(folder), str(folder / "values.npy")], cwd=folder,
-                           capture_output=True, text=True, timeout=240)
+    np.save(folders[0] / "values.npy", values)
+    ended = subprocess.run([sys.executable, "-c", PLAIN_KERAS, str(folders[0] / "values.npy"), *map(str, folders)],
+                           cwd=folders[0], capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert json.loads(ended.stdout.splitlines()[-1]) == []
-    return np.load(folder / "outputs.npy"), np.load(folder / "codes.npy")
+    return [(np.load(folder / "outputs.npy"), np.load(folder / "codes.npy")) for folder in folders]
 
 
 def written(session, folder):
@@ -121,17 +122,19 @@ def written(session, folder):
 
 
 @pytest.mark.jobs("single-1")
-@pytest.mark.parametrize("model", ["shallow", "tests.parallel.on_ranks.test_statistics:users_own"])
-def test_plain_keras_takes_raw_data_and_gives_raw_units(comm, tmp_path, model):
-    session, reports = trained(comm, splits(HOLES), normalize="log1p+standard", missing="mean", model=model, epochs=5)
-    written(session, tmp_path)
-    values = HOLES[211:]
-    outputs, codes = by_plain_keras(tmp_path, values)
-    by = session.source.train.fields[SAMPLES].normalization
-    inner = session.learner.flat.keras_model
-    np.testing.assert_allclose(outputs, by.restored(inner.predict(by.seen(values), verbose=0)), rtol=1e-4, atol=1e-5)
-    assert codes.shape[0] == len(values) and np.isfinite(codes).all()
-    assert reports[-1].val_mse == pytest.approx(nan_mse(values, outputs), rel=1e-4)
+def test_plain_keras_takes_raw_data_and_gives_raw_units(comm, tmp_path):
+    models, values = ("shallow", "tests.parallel.on_ranks.test_statistics:users_own"), HOLES[211:]
+    folders, runs = [tmp_path / str(number) for number in range(len(models))], []
+    for folder, model in zip(folders, models):
+        folder.mkdir()
+        runs.append(trained(comm, splits(HOLES), normalize="log1p+standard", missing="mean", model=model, epochs=3))
+        written(runs[-1][0], folder)
+    for (session, reports), (outputs, codes) in zip(runs, by_plain_keras(folders, values)):
+        by = session.source.train.fields[SAMPLES].normalization
+        inner = session.learner.flat.keras_model
+        np.testing.assert_allclose(outputs, by.restored(inner.predict(by.seen(values), verbose=0)), rtol=1e-4, atol=1e-5)
+        assert codes.shape[0] == len(values) and np.isfinite(codes).all()
+        assert reports[-1].val_mse == pytest.approx(nan_mse(values, outputs), rel=1e-4)
 
 
 def users_own(sample_shape):

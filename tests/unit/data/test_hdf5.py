@@ -10,7 +10,8 @@ import pytest
 
 from hvd_ae.data.arrays import ArraySource
 from hvd_ae.data.formats import hdf5_rows
-from hvd_ae.data.source import LABELS, SAMPLES
+from hvd_ae.data.open import open_source
+from hvd_ae.data.source import LABELS, SAMPLES, Part
 from hvd_ae.errors import Refused
 from tests.unit.data.formats import assert_holds, opened
 from tests.unit.data.test_data_damage import damaged
@@ -325,3 +326,14 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, layout):
             refusals += 1
             assert str(path) in str(refusal) and "\n" not in str(refusal)
     assert 5 < refusals < 60
+
+
+def test_a_part_gives_blocks_on_and_cuts_those_on_its_borders(tmp_path):
+    values = np.arange(100 * 40000, dtype=np.float32).reshape(100, 40000)  # a chunk of 10 is more than a megabyte: a block
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", data=values, chunks=(10, 40000), compression="gzip", compression_opts=1)
+    part = Part(open_source(str(tmp_path / "x.h5")), 13, 72)  # samples 13 to 84
+    assert part.block_starts.tolist() == [0, 7, 17, 27, 37, 47, 57, 67]
+    for block in range(8):
+        first, end = part.block_range(block)
+        np.testing.assert_array_equal(part.read_block(block, ["samples"])["samples"], values[13 + first : 13 + end])
