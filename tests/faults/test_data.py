@@ -14,7 +14,7 @@ VALUES = np.random.default_rng(0).uniform(size=(SAMPLES, 300)).astype(np.float32
 
 # Windows, so that blocks are read in the middle of the run; the reader does to one rank's block what its first word says.
 TRAINS = f"""
-import glob, os, sys, time
+import glob, os, sys, threading, time
 import hvd_ae
 from hvd_ae.data.formats import hdf5_rows
 from hvd_ae.data.source import BlockSource
@@ -24,6 +24,7 @@ original = BlockSource.read_block
 
 def read_block(self, block, fields):
     rank = int(os.environ["PMI_RANK"])
+    in_training = threading.current_thread() is not threading.main_thread()  # which reads for the page of the run
     if rank == 1 and glob.glob(run + "/checkpoints/step-????????"):
         if what == "stalls":
             time.sleep(1000)
@@ -32,7 +33,7 @@ def read_block(self, block, fields):
                 new.write(old.read())
             os.rename(path, path + ".old")
             os.rename(path + ".new", path)
-    elif what == "replaces" and glob.glob(run + "/checkpoints/step-????????"):
+    elif what == "replaces" and in_training and glob.glob(run + "/checkpoints/step-????????"):
         while not os.path.exists(path + ".old"):  # both ranks are to see it in the same moment
             time.sleep(0.001)
     return original(self, block, fields)
