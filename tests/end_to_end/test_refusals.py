@@ -61,7 +61,6 @@ CASES = {
 }
 # what is seen only when MPI runs, and the data and the model are there
 SETTINGS = {
-    "--model giant": "model='giant' is not known",
     "--data good.npy --partition label-skew": "needs labels, and these data have none",
     "--data good.npy --model models:build": "there is no module 'models'",
     "--averaging adasum": "3 ranks are no power of two",
