@@ -6,11 +6,14 @@ import numpy as np
 
 from hvd_ae.data.epoch_plan import plan_evaluation
 from hvd_ae.data.source import SAMPLES
+from hvd_ae.errors import Refused
 from hvd_ae.models.raw_units import in_both_units
-from hvd_ae.runs.opened import open_run, samples_for
+from hvd_ae.runs.opened import open_run, samples_for, task_that_reconstructs
+from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.settings.commands import EvaluateSettings
-from hvd_ae.tasks import task_of
+from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks.losses import is_any_present, losses_for
+from hvd_ae.tasks.task import Task
 from hvd_ae.training.normalizing import rule_of
 
 
@@ -21,11 +24,13 @@ def evaluate(settings: EvaluateSettings) -> None:
     of raw units.
 
     Raises:
-        Refused: on every rank, when there is no such run, or the data do not fit its model.
+        Refused: on every rank, when there is no such run, the data do not fit its model, or outputs are to be compared with
+            something else than the samples.
     """
     of_run, model, comm = open_run(settings.run)
+    task = run_on_all(comm, lambda: _compared_with_samples(of_run))
     source = samples_for(model, settings.data, of_run, comm)
-    share, task = plan_evaluation(source.count, comm.world), task_of(of_run)
+    share = plan_evaluation(source.count, comm.world)
     squared = losses_for(of_run.missing)["mse"]
     is_wrapped = not rule_of(of_run).is_none and task.output_field == SAMPLES
     judged = in_both_units(model) if is_wrapped else model
@@ -42,3 +47,11 @@ def evaluate(settings: EvaluateSettings) -> None:
     if comm.world.is_root:
         means = {"val_loss": loss / count if count and task.judges_output else None, "val_mse": mse / count if count else None}
         print(json.dumps({**means, "samples": source.count, "ranks": comm.world.size}), flush=True)
+
+
+def _compared_with_samples(of_run: TrainSettings) -> Task:
+    task = task_that_reconstructs(of_run)
+    if task.target_field != SAMPLES:
+        raise Refused(f"targets={of_run.targets!r} are what this run's outputs are compared with, and evaluate has the "
+                      "samples alone: its val_mse is in summary.json, or call its model.keras from Python")
+    return task

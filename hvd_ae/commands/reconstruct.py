@@ -15,7 +15,7 @@ from hvd_ae.data.open import files_of
 from hvd_ae.data.source import SAMPLES, Source
 from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.runs.files import replacing
-from hvd_ae.runs.opened import open_run, outputs_of, samples_for
+from hvd_ae.runs.opened import open_run, outputs_of, samples_for, task_that_reconstructs
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.settings.commands import ReconstructSettings
 from hvd_ae.settings.train import TrainSettings
@@ -27,10 +27,12 @@ def reconstruct(settings: ReconstructSettings) -> None:
     All ranks work on one stretch of the samples at a time, so no rank ever holds all the outputs.
 
     Raises:
-        Refused: on every rank, when there is no such run, the data do not fit its model, or `output` is a file of either.
+        Refused: on every rank, when there is no such run, its model gives no samples back, the data do not fit it, or
+            `output` is a file of either.
         NotWritten: on the root, when there is no room; `output` is as it was.
     """
     of_run, model, comm = open_run(settings.run)
+    run_on_all(comm, lambda: task_that_reconstructs(of_run))
     is_root, output = comm.world.is_root, settings.output
     run_on_all(comm, lambda: _refuse_writing_over_input(settings, of_run) if is_root else None)
     source = samples_for(model, settings.data, of_run, comm)

@@ -21,6 +21,8 @@ from hvd_ae.runs.folder import RunFolder
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all
 from hvd_ae.settings.tasks import check_tasks_settings
 from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks import task_of
+from hvd_ae.tasks.task import Task
 from hvd_ae.training.session import load_on_all
 
 # what Keras, zipfile and h5py raise of a file that is damaged
@@ -68,6 +70,19 @@ def _read_settings(folder: RunFolder) -> TrainSettings:
                       "end") from None
     except (TypeError, ValueError) as error:  # a name that is none of ours, or no TOML, or no text
         raise Refused(f"{folder.config} cannot be read ({error}): was it changed, or written by another version?") from None
+
+
+def task_that_reconstructs(settings: TrainSettings) -> Task:
+    """The task of a run whose model gives samples back.
+
+    Raises:
+        Refused: it gives something else.
+    """
+    task = task_of(settings)
+    if not task.reconstructs:
+        raise Refused(f"task={settings.task!r} gives no samples back, which is what this command is for: call the run's "
+                      "model.keras from Python")
+    return task
 
 
 def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, comm: Communicator) -> Source:

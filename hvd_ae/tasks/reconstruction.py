@@ -30,7 +30,6 @@ class Reconstruction(Task):
     """
 
     reconstructs = True
-    target_field = SAMPLES  # what outputs are compared with
 
     def __init__(self, settings: TrainSettings):
         """Settings are resolved ones."""

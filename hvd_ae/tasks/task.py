@@ -31,6 +31,7 @@ class Task(ABC):
     parts: what else is reported of validation samples after each epoch, by name: functions of the same kind, or `Measure`s.
     metrics: the same, but given the main targets and outputs alone, and these in raw units.
     reconstructs: whether outputs are the samples again, so that a picture can show both beside each other.
+    target_field: where they are, the field that they are compared with.
     judges_output: whether `loss` needs no other outputs than the main one, so that the saved model's can be judged by it.
     draws: whether `select` draws random numbers. An example then has the number of each sample, and the epoch, which are what
         draws are a function of; in validation the epoch is -1, so that all epochs are judged by the same draws. Where an
@@ -46,6 +47,7 @@ class Task(ABC):
 
     parts: Mapping[str, Part | Measure] = {}
     reconstructs = False
+    target_field = SAMPLES
     judges_output = True
     draws = False
     metrics_draw = False
