@@ -1,5 +1,6 @@
 """The page while a run goes on: up to date, out of the training's way, and never its end."""
 
+import math
 import shlex
 import threading
 import time
@@ -71,6 +72,17 @@ def test_a_page_is_begun_no_sooner_than_the_last_one_has_paid_for_itself(tmp_pat
     callback._free_at = 0.0
     callback.on_epoch(session, {"seconds": 1.0})
     assert len(written) == 1
+
+
+def test_samples_that_cannot_be_drawn_end_no_training(tmp_path, monkeypatch, caplog):
+    def fails(session):
+        raise ValueError("this task draws only in training")
+
+    monkeypatch.setattr("hvd_ae.runs.page.callback.look_meanwhile", fails)
+    callback = Page(RunFolder(run_folder(tmp_path / "run")))
+    callback._free_at = math.inf
+    callback.on_epoch(SimpleNamespace(comm=SimpleNamespace(world=SimpleNamespace(is_root=True))), {"seconds": 1.0})
+    assert "(ValueError: this task draws only in training): the training goes on" in caplog.text
 
 
 def test_the_command_on_the_page_gives_the_same_settings():

@@ -48,7 +48,7 @@ class Page(Callback):
         self._records = [*self._records, record]  # a new list: the thread may be at the old one
         if self._look_seconds is None or self._look_seconds < _SHARE * record["seconds"]:
             started = time.perf_counter()
-            self._look = look_meanwhile(session)
+            self._safely(lambda: self._draw(session))
             self._look_seconds = time.perf_counter() - started
         if time.monotonic() >= self._free_at and not (self._thread and self._thread.is_alive()):
             self._begin()
@@ -59,6 +59,9 @@ class Page(Callback):
     def on_end(self, session: Session, summary: dict) -> None:
         self._look = None  # what the finished model makes of more samples is written
         self._finish(session)
+
+    def _draw(self, session: Session) -> None:
+        self._look = look_meanwhile(session)
 
     def _begin(self) -> None:
         self._thread = threading.Thread(target=self._write, args=(True,), name="page", daemon=True)
