@@ -76,7 +76,7 @@ class Session:
     """
 
     def __init__(self, settings: TrainSettings, comm: Communicator | None = None, source=None, task: Task | None = None,
-                 callbacks: Sequence[Callback] = (), learner: type[Learner] | None = None, **others):
+                 callbacks: Sequence[Callback] = (), learner: type[Learner] = Learner, **others):
         self.settings, self._comm, self._source = settings.resolved(), comm, source
         self._own_parts = {"task": task, "learner": learner, **others}
         self._callbacks = callbacks
@@ -125,7 +125,7 @@ class Session:
 
 
 def train(settings: TrainSettings, comm: Communicator | None = None, source=None, task: Task | None = None,
-          callbacks: Sequence[Callback] = (), learner: type[Learner] | None = None) -> Result:
+          callbacks: Sequence[Callback] = (), learner: type[Learner] = Learner) -> Result:
     """Train as `settings` say; every rank of the job calls it. Arguments, and what is raised, are those of `Session`."""
     with Session(settings, comm, source, task, callbacks, learner) as session:
         for _ in session.run():

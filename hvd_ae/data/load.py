@@ -118,12 +118,25 @@ def _from_path(data: str, validation_split: float | None, validation_data: str |
     if validation is not None:
         _refuse_without_effect(data, {"validation_split": validation_split})
         return Splits(train, validation)
+    return split_off(train, validation_split, f"data={data!r}", "--validation-data")
+
+
+def split_off(source: Source, validation_split: float | None, name: str, way_out: str) -> Splits:
+    """The last samples, a tenth of them or `validation_split`, for validation.
+
+    Args:
+        name: what the user calls the source.
+        way_out: what may be given instead.
+
+    Raises:
+        Refused: one of the parts would have no sample.
+    """
     share = _SPLIT if validation_split is None else validation_split
-    split_at = math.floor(train.count * (1.0 - share))
-    if not 0 < split_at < train.count:
-        raise Refused(f"data={data!r} has {train.count} samples, which validation_split={share} cannot divide in two: give "
-                      "--validation-data, or another split")
-    return Splits(Part(train, 0, split_at), Part(train, split_at, train.count - split_at))
+    split_at = math.floor(source.count * (1.0 - share))
+    if not 0 < split_at < source.count:
+        raise Refused(f"{name} has {source.count} samples, which validation_split={share} cannot divide in two: give "
+                      f"{way_out}, or another split")
+    return Splits(Part(source, 0, split_at), Part(source, split_at, source.count - split_at))
 
 
 def _rows(source: Source, rows: str) -> Source:

@@ -1,16 +1,16 @@
 """Samples that a script has in memory already, as a source."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from hvd_ae.data.arrays import ArraySource
-from hvd_ae.data.source import SAMPLES, TARGETS, Field, Part, Source, Splits
+from hvd_ae.data.load import split_off
+from hvd_ae.data.source import SAMPLES, TARGETS, Field, Source, Splits
 from hvd_ae.data.spec import check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 
-_NAME, _SPLIT = "an array in memory", 0.1
+_NAME = "an array in memory"
 
 
 def splits_of(given, validation_split: float | None = None) -> Splits:
@@ -27,12 +27,7 @@ def splits_of(given, validation_split: float | None = None) -> Splits:
     if isinstance(given, Splits):
         return given
     source = given if isinstance(given, Source) else source_of(given)
-    share = _SPLIT if validation_split is None else validation_split
-    split_at = math.floor(source.count * (1.0 - share))
-    if not 0 < split_at < source.count:
-        raise Refused(f"{source.name} has {source.count} samples, which validation_split={share} cannot divide in two: give "
-                      "Splits(train, validation), or another split")
-    return Splits(Part(source, 0, split_at), Part(source, split_at, source.count - split_at))
+    return split_off(source, validation_split, source.name, "Splits(train, validation)")
 
 
 def source_of(given, as_they_are: bool = False) -> Source:

@@ -31,6 +31,11 @@ def setting(default, help: str, *, at_least: float | None = None, above: float |
     })
 
 
+def own(takers: Iterable[str], default, help: str, same_on_resume: bool = True, **bounds):
+    """A setting of these strategies, tasks or models alone, with their default; it mostly must stay the same on a resume."""
+    return setting(None, help, same_on_resume=same_on_resume, of=takers, own_default=default, **bounds)
+
+
 def shared(settings_class: type, name: str):
     """The field that another command's settings have under this name, as a field of these."""
     [field] = [field for field in dataclasses.fields(settings_class) if field.name == name]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hvd_ae.errors import Refused
-from hvd_ae.settings.fields import setting
+from hvd_ae.settings.fields import own, setting
 from hvd_ae.settings.tasks import COUNT_LOSSES
 
 if TYPE_CHECKING:
@@ -28,27 +28,22 @@ _OF_ANY_WIDTH = ("dense", "conv")
 WIDTHS = {"dense": "512,256", "conv": "32,64,128"}  # where the user gives none
 
 
-def _own(models: tuple[str, ...], default, help: str, **bounds):
-    """A setting of these networks alone, which must stay the same when a run goes on."""
-    return setting(None, help, same_on_resume=True, of=models, own_default=default, **bounds)
-
-
 @dataclass(frozen=True)
 class ModelSettings:
     """model: a setting with networks in brackets, and its default there, is refused with the others."""
 
     model: str = setting("deep", f"{', '.join(MODELS)}, or package.module:function, called with the shape of one sample.",
                          same_on_resume=True)
-    widths: str | None = _own(_OF_ANY_WIDTH, None, "Of the encoder's layers, or their channels, with commas between "
-                              "them; mirrored in the decoder (dense 512,256, conv 32,64,128)")
-    code: int | None = _own(_OF_ANY_WIDTH, 32, "Numbers in a code", at_least=1)
-    activation: Activation | None = _own(_OF_ANY_WIDTH, "relu", "Of the layers but the code and the last")
-    dropout: float | None = _own(_OF_ANY_WIDTH, 0.0, "Part of a layer's outputs that is dropped in training", at_least=0,
-                                 at_most=0.99, example=0.1)
-    batch_norm: bool | None = _own(_OF_ANY_WIDTH, False, "Batch normalization after each layer")
-    group_norm: bool | None = _own(("conv",), False, "Group normalization after each layer, which knows of no batch")
-    dimensions: int | None = _own(("conv",), None, "Axes of a sample that are convolved, 1 to 3, without one of channels "
-                                  "(all, where the last has more than 4; else all but that)", at_least=1, at_most=3, example=2)
+    widths: str | None = own(_OF_ANY_WIDTH, None, "Of the encoder's layers, or their channels, with commas between "
+                             "them; mirrored in the decoder (dense 512,256, conv 32,64,128)")
+    code: int | None = own(_OF_ANY_WIDTH, 32, "Numbers in a code", at_least=1)
+    activation: Activation | None = own(_OF_ANY_WIDTH, "relu", "Of the layers but the code and the last")
+    dropout: float | None = own(_OF_ANY_WIDTH, 0.0, "Part of a layer's outputs that is dropped in training", at_least=0,
+                                at_most=0.99, example=0.1)
+    batch_norm: bool | None = own(_OF_ANY_WIDTH, False, "Batch normalization after each layer")
+    group_norm: bool | None = own(("conv",), False, "Group normalization after each layer, which knows of no batch")
+    dimensions: int | None = own(("conv",), None, "Axes of a sample that are convolved, 1 to 3, without one of channels "
+                                 "(all, where the last has more than 4; else all but that)", at_least=1, at_most=3, example=2)
     output_activation: OutputActivation | None = setting(
         None, "Last activation of the built-in models; sigmoid needs data within 0 to 1 [sigmoid where normalize is none or "
         "minmax, else linear].", same_on_resume=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hvd_ae.errors import Refused
-from hvd_ae.settings.fields import setting
+from hvd_ae.settings.fields import own, setting
 
 if TYPE_CHECKING:
     from hvd_ae.settings.train import TrainSettings
@@ -25,11 +25,6 @@ COUNT_LOSSES = ("poisson", "nb", "zinb")  # of whole numbers in raw units, whate
 LOSSES = ("mse", "mae", "huber", "bce", *COUNT_LOSSES)
 
 
-def _own(tasks: tuple[str, ...], default, help: str, **bounds):
-    """A setting of these tasks alone, which must stay the same when a run goes on."""
-    return setting(None, help, same_on_resume=True, of=tasks, own_default=default, **bounds)
-
-
 @dataclass(frozen=True)
 class TaskSettings:
     """task: what is learnt. A setting with tasks in brackets, and its default there, is refused with the others."""
@@ -38,16 +33,16 @@ class TaskSettings:
                         same_on_resume=True)
     loss: str = setting("mse", "mse, mae, huber, bce (data within 0 to 1), means over the features of a sample; poisson, nb, "
                         "zinb (counts, in nats); or package.module:function of targets and outputs.", same_on_resume=True)
-    noise: str | None = _own(("denoising",), None, "What inputs are corrupted by, of what the model sees: gaussian:0.1, a "
-                             "standard deviation; mask:0.3, the part that becomes 0; salt:0.05, the part that becomes the "
-                             "lowest or the highest value; several with commas between them")
-    inputs: str | None = _own(("denoising",), None, "Of measured pairs, the member of the file that holds the noisy ones; the "
-                              "clean ones are the targets")
-    beta: float | None = _own(("variational",), 1.0, "Weight of the KL divergence in the loss", at_least=0)
-    beta_warmup: float | None = _own(("variational",), 0.0, "Epochs over which that weight rises from 0", at_least=0)
-    free_bits: float | None = _own(("variational",), 0.0, "Nats that each number of a code may hold without cost", at_least=0)
-    code_l1: float | None = _own(("reconstruction", "denoising"), None, "Weight of the sum of a code's absolute values in "
-                                 "the loss, for sparse codes", above=0, example=1e-4)
+    noise: str | None = own(("denoising",), None, "What inputs are corrupted by, of what the model sees: gaussian:0.1, a "
+                            "standard deviation; mask:0.3, the part that becomes 0; salt:0.05, the part that becomes the "
+                            "lowest or the highest value; several with commas between them")
+    inputs: str | None = own(("denoising",), None, "Of measured pairs, the member of the file that holds the noisy ones; the "
+                             "clean ones are the targets")
+    beta: float | None = own(("variational",), 1.0, "Weight of the KL divergence in the loss", at_least=0)
+    beta_warmup: float | None = own(("variational",), 0.0, "Epochs over which that weight rises from 0", at_least=0)
+    free_bits: float | None = own(("variational",), 0.0, "Nats that each number of a code may hold without cost", at_least=0)
+    code_l1: float | None = own(("reconstruction", "denoising"), None, "Weight of the sum of a code's absolute values in "
+                                "the loss, for sparse codes", above=0, example=1e-4)
 
 
 NOISES = ("gaussian", "mask", "salt")

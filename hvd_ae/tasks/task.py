@@ -78,14 +78,15 @@ class Task(ABC):
         """
 
     def build_learner(self, spec: Mapping[str, Field], optimizer: keras.optimizers.Optimizer, rank: int,
-                      part_of: Callable[[int], tuple[int, int] | None]) -> Learner:
-        """What computes gradients and takes steps; a training step of one's own is a subclass of it, returned from here.
+                      part_of: Callable[[int], tuple[int, int] | None], kind: type[Learner] = Learner) -> Learner:
+        """What computes gradients and takes steps.
 
         Args:
             part_of: from a number of parameters to (first, count) of those that this rank's optimizer updates; None for all.
+            kind: a training step of one's own is a subclass of `Learner`.
         """
         flat = FlatModel(self.build_model(spec), self.loss)
-        return Learner(flat, optimizer, rank, part_of(flat.layout.size))
+        return kind(flat, optimizer, rank, part_of(flat.layout.size))
 
     @abstractmethod
     def select(self, example: Example):

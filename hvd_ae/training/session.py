@@ -19,7 +19,6 @@ from hvd_ae.data.source import CONDITION, LABELS, TARGETS, Part, Splits
 from hvd_ae.data.statistics import Statistics
 from hvd_ae.errors import Refused, ranks_are_together
 from hvd_ae.models.batch_statistics import BatchStatistics, batch_normalizations
-from hvd_ae.models.flat import FlatModel
 from hvd_ae.models.learner import Learner
 from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.schedules import make_schedule
@@ -49,7 +48,7 @@ class Session:
         callbacks: what happens beside training, in this order.
         schedule: from the updates of an epoch to a Keras schedule, in place of the learning rate of the settings.
         statistics: of the training samples, if they have been measured already; those of the root count.
-        learner: what takes steps, in place of the task's: called with the model as a function of a vector, the optimizer, the
+        learner: what takes steps: called with the model as a function of a vector, the optimizer, the
             rank, and the part of the parameters that this rank's optimizer updates (None for all).
         optimizer: from a learning rate, or a schedule of it, to a Keras optimizer, in place of that of the settings.
 
@@ -61,7 +60,7 @@ class Session:
 
     def __init__(self, settings: TrainSettings, comm: Communicator, source: Splits | None = None, task: Task | None = None,
                  callbacks: Sequence[Callback] = (), schedule: Callable[[int], object] | None = None,
-                 statistics: Statistics | None = None, learner: type[Learner] | None = None,
+                 statistics: Statistics | None = None, learner: type[Learner] = Learner,
                  optimizer: Callable[[object], keras.optimizers.Optimizer] | None = None):
         self.settings, self.comm, self.callbacks = settings, comm, [*asked_for(settings), *callbacks]
         self.source = self.raw_source = source or load_on_all(settings, comm)
@@ -167,11 +166,8 @@ class Session:
         rate = self._schedule(updates) if self._schedule else make_schedule(s, self.trainers.size, updates, self._updates)
         optimizer = self._optimizer(rate) if self._optimizer else make_optimizer(s.optimizer, rate, s.optimizer_settings)
         world, spec = self.comm.world, self.source.train.fields
-        if self._learner:
-            flat = FlatModel(self.task.build_model(spec), self.task.loss)
-            learner = self._learner(flat, optimizer, world.rank, self._kind.part(flat.layout.size, world))
-        else:
-            learner = self.task.build_learner(spec, optimizer, world.rank, lambda count: self._kind.part(count, world))
+        learner = self.task.build_learner(spec, optimizer, world.rank, lambda count: self._kind.part(count, world),
+                                          self._learner)
         layers = batch_normalizations(learner.flat.keras_model)
         if s.sync_batch_norm:
             if not layers:
@@ -189,7 +185,7 @@ class Session:
             field = LABELS if getattr(self.settings, name) == LABELS else name
             if getattr(self.settings, name) is not None and field not in self.task.fields:
                 raise Refused(f"{name}={getattr(self.settings, name)!r} has no effect with this task, which reads "
-                              f"{', '.join(self.task.fields)}: drop it, or train a task of your own that reads {name}")
+                              f"{', '.join(self.task.fields)}: drop it, or use a task that reads {name} (docs/tasks.md)")
         for name in self.task.fields:
             if name not in train.fields or name not in validation.fields:
                 raise Refused(f"data={train.name!r} has no {name}, which are needed here: its fields are "
