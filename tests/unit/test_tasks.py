@@ -22,6 +22,11 @@ from hvd_ae.training.session import Session
 RANDOM = np.random.default_rng(8)
 
 
+@pytest.fixture(autouse=True)
+def same_data_whatever_ran_before(monkeypatch):
+    monkeypatch.setitem(globals(), "RANDOM", np.random.default_rng(8))
+
+
 def splits(validation: int, **fields) -> Splits:
     """Arrays by field, the last samples kept for validation."""
     declared = {name: Field.of_classes(array) if name == LABELS else Field.of_values(array) for name, array in fields.items()}
