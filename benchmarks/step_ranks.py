@@ -21,7 +21,8 @@ def main(engine: str, data: str, batch_size: int, rounds: int) -> None:
     import_tensorflow()
     from hvd_ae.collectives.start import start
     from hvd_ae.settings.train import TrainSettings
-    from hvd_ae.training.session import Session, load_on_all
+    from hvd_ae.training.samples import load_on_all
+    from hvd_ae.training.session import Session
 
     comm = start(engine)
     common = {"data": data, "model": "deep", "batch_size": batch_size, "epochs": rounds + 2, "collectives": engine}

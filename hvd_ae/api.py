@@ -16,7 +16,7 @@ from hvd_ae.data.staging import staged
 from hvd_ae.data.statistics import Statistics
 from hvd_ae.errors import NotWritten, Stopped
 from hvd_ae.models.learner import Learner
-from hvd_ae.models.schedules import scaled_rate
+from hvd_ae.runs.announcement import announce
 from hvd_ae.runs.best import Best
 from hvd_ae.runs.checkpoints import Checkpoints
 from hvd_ae.runs.console import Console
@@ -40,8 +40,8 @@ from hvd_ae.training.checkpointing.save import set_aside
 from hvd_ae.training.cursor import Cursor
 from hvd_ae.training.fewer_ranks import as_on
 from hvd_ae.training.report import EpochReport
+from hvd_ae.training.samples import load_on_all
 from hvd_ae.training.saved_model import check_saved_model
-from hvd_ae.training.session import load_on_all
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,8 @@ def _epochs(session: training.Session, folder: RunFolder) -> Iterator[EpochRepor
         if settings.resume:
             log.info(_where(resumed, world))
         announce(session)
+        for line in about_gpus(settings.collectives, world.size):
+            log.info(line)
     yield from session.epochs(lambda: stop_requested(session.comm))
     if session.stopped_by:
         clear_signals()
@@ -251,26 +253,3 @@ def _write_outcome(session: training.Session, folder: RunFolder, best_epoch: int
         log.info(f"the model is that of epoch {best_epoch}, whose val_loss {summary['val_loss']:.6g} was the lowest")
     log.info(f"model, pictures and figures are in {folder.path}")
     return summary
-
-
-def announce(session: training.Session) -> None:
-    """Say what is about to run: the effective global batch and learning rate above all."""
-    s, world, train = session.settings, session.comm.world, session.source.train
-    trainers = session.trainers.size
-    shapes = ", ".join(str(train.fields[name].shape) for name in session.task.fields)
-    rate = scaled_rate(s.learning_rate, s.lr_scaling, trainers)
-    nodes = f" on {world.nodes} nodes" if world.nodes > 1 else ""
-    every = f" every {s.sync_every} steps" if s.sync_every else ""
-    accumulated = f" x {s.accumulate} steps accumulated" if (s.accumulate or 1) > 1 else ""
-    normalized = "" if s.normalize == "none" else f", normalized by {s.normalize} (losses too, and val_mse in raw units)"
-    warm_up = f" after {s.warmup_epochs:g} epochs of warm-up" if s.warmup_epochs else ""
-    log.info(
-        f"{world.size} rank{'s' * (world.size > 1)}{nodes}, collectives: {s.collectives}\n"
-        f"data: {train.name}, {train.count:,} training and {session.source.validation.count:,} validation samples of "
-        f"shape {shapes}, partition {s.partition}{normalized}\n"
-        f"model: {s.model}, {session.learner.flat.layout.size:,} parameters; averaging: {s.averaging}{every}\n"
-        f"global batch: {s.batch_size * trainers * (s.accumulate or 1)} ({trainers} x {s.batch_size}{accumulated}), "
-        f"{s.optimizer} at learning rate "
-        f"{rate:.6g}{warm_up} (scaling {s.lr_scaling}, schedule {s.schedule})")
-    for line in about_gpus(s.collectives, world.size):
-        log.info(line)

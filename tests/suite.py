@@ -24,10 +24,10 @@ class Step:
     timeout: float  # seconds
 
 
-# One after the other, because a fault in what comes first explains a failure in what comes later; and side by side what
-# leaves a core idle for half of its time: jobs that wait until a limit is over, or that are one process.
-COMPUTES = [[Step(("unit",), 900), Step(("install", "faults"), 1800)], [Step(("parallel",), 1800)],
-            [Step(("end_to_end",), 1800)]]
+# Side by side what leaves a core idle for half of its time: one process, commands of one or two, and jobs that wait until a
+# limit is over. Then by itself what keeps all cores busy.
+COMPUTES = [[Step(("end_to_end",), 1800), Step(("unit",), 1200), Step(("install", "faults"), 1800)],
+            [Step(("parallel",), 1800)]]
 # Jobs of stand-ins that sleep until a signal comes, and daemons that look every few seconds.
 WAITS = Step(("slurm",), 1500)
 

@@ -23,7 +23,7 @@ from hvd_ae.settings.tasks import check_tasks_settings
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks import task_of
 from hvd_ae.tasks.task import Task
-from hvd_ae.training.session import load_on_all
+from hvd_ae.training.samples import load_on_all
 
 # what Keras, zipfile and h5py raise of a file that is damaged
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)

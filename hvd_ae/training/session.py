@@ -4,25 +4,23 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from hvd_ae.averaging import strategy_class
 from hvd_ae.averaging.strategy import Strategy, of_rank
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.checks import Range, check_bounds_of, check_some, some_of_plan, some_of_share
-from hvd_ae.data.download import ensure_downloaded
 from hvd_ae.data.epoch_plan import EpochPlan, plan_epoch
-from hvd_ae.data.load import fingerprint, load, named_beside
+from hvd_ae.data.load import fingerprint
 from hvd_ae.data.partition import Segment
-from hvd_ae.data.source import CONDITION, LABELS, TARGETS, Part, Splits
+from hvd_ae.data.source import CONDITION, LABELS, TARGETS, Splits
 from hvd_ae.data.statistics import Statistics
 from hvd_ae.errors import Refused, ranks_are_together
 from hvd_ae.models.batch_statistics import BatchStatistics, batch_normalizations
 from hvd_ae.models.learner import Learner
 from hvd_ae.models.optimizers import make_optimizer
 from hvd_ae.models.schedules import make_schedule
-from hvd_ae.runtime.consensus import refused_on_all, run_on_all, same_on_all
+from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks import task_of
@@ -34,6 +32,7 @@ from hvd_ae.training.input import Input
 from hvd_ae.training.loop import Loop
 from hvd_ae.training.normalizing import normalized_on_all
 from hvd_ae.training.report import EpochReport
+from hvd_ae.training.samples import load_on_all
 
 
 class Session:
@@ -215,28 +214,6 @@ def broadcast_variables(variables: Sequence[tf.Variable], comm: Communicator) ->
     for variable in variables:
         if variable.shape.num_elements():
             take(variable)
-
-
-def load_on_all(settings: TrainSettings, comm: Communicator) -> Splits:
-    """The data as every rank sees them; one rank of each node downloads what is missing."""
-    world = comm.world
-    run_on_all(comm, lambda: ensure_downloaded(settings.data) if world.local_rank == 0 else None)
-    source = run_on_all(comm, lambda: load_settings(settings, world))
-    if not same_on_all(comm, run_on_all(comm, lambda: fingerprint(source))):
-        counts = comm.all_gather(np.array([source.train.count], np.int64)).numpy().tolist()
-        raise refused_on_all(f"data={settings.data!r} is not the same on all ranks (samples by rank: {counts}): give "
-                             "every node the same files")
-    return source
-
-
-def load_settings(s: TrainSettings, world: World) -> Splits:
-    """What the settings of the data say."""
-    data = s.data if s.inputs is None else f"{s.data}:{s.inputs}"
-    source = load(data, world, s.validation_split, s.validation_data, s.seed, named_beside(s),
-                  tuple(s.columns.split(",")) if s.columns else (), s.rows)
-    if s.validation_samples is None or s.validation_samples >= source.validation.count:
-        return source
-    return Splits(source.train, Part(source.validation, 0, s.validation_samples))
 
 
 def trainers(settings: TrainSettings, world: World) -> World:

@@ -16,6 +16,7 @@ from hvd_ae import api
 from hvd_ae.collectives.mpi import MPICommunicator
 from hvd_ae.collectives.start import start
 from hvd_ae.errors import Stopped
+from hvd_ae.training import session
 from hvd_ae.training.checkpointing import save as checkpoint
 from hvd_ae.training.evaluation import Evaluator
 
@@ -35,7 +36,7 @@ def signalled(owner, name, call, number, on=1):
     return lambda: setattr(owner, name, original)
 
 PHASES = {
-    "before the first step": (api, "Session", 1, signal.SIGTERM),
+    "before the first step": (session, "Session", 1, signal.SIGTERM),
     "in an average": (MPICommunicator, "_ordered_sum", 40, signal.SIGUSR1),
     "in a checkpoint": (checkpoint, "write_vectors", 1, signal.SIGUSR2),
     "in evaluation": (Evaluator, "means", 2, signal.SIGTERM),

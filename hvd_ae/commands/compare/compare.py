@@ -18,7 +18,8 @@ from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.settings.averaging import STRATEGIES, VARIANTS
 from hvd_ae.settings.commands import CompareSettings
 from hvd_ae.settings.train import TrainSettings, strategy_defaults
-from hvd_ae.training.session import Session, load_on_all, trainers
+from hvd_ae.training.samples import load_on_all
+from hvd_ae.training.session import Session, trainers
 
 
 def compare(settings: CompareSettings) -> None:

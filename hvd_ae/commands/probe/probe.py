@@ -23,7 +23,7 @@ from hvd_ae.runtime.versions import versions
 from hvd_ae.settings.commands import ProbeSettings
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training.normalizing import normalized_on_all
-from hvd_ae.training.session import load_on_all
+from hvd_ae.training.samples import load_on_all
 
 _MOST_CLASSES = 1000
 TITLES = {"codes": "linear, on frozen codes", "fine_tuned": "fine-tuned encoder", "pixels": "linear, on raw values",
