@@ -72,7 +72,8 @@ look_for_nodes() {
     nodes=()
     while read -r node; do
         [ "${failures[$node]:-0}" -lt 2 ] || continue
-        timeout --kill-after=5 "$seconds" srun --mpi=none --quiet --overlap --nodes=1 --ntasks=1 --nodelist="$node" true &
+        # No memory of its own: ranks that are still ending may hold all of it, and a step that finds none fails at once.
+        timeout --kill-after=5 "$seconds" srun --mpi=none --quiet --overlap --mem=0 --nodes=1 --ntasks=1 --nodelist="$node" true &
         asked[$node]=$!
     done < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
     while read -r node; do

@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from tests.slurm.slurm import TRAINING
+from tests.slurm.slurm import JOBS, TRAINING
 
 
 def ranks_on(slurm, node: str) -> list[psutil.Process]:
@@ -49,6 +49,20 @@ def test_a_spare_node_takes_the_place_of_one_that_died(slurm, stand_in, tmp_path
     finally:
         slurm.cluster("start-node", "node1")
     assert [note["host"] for note in job.notes("again")] == ["node0", "node2"]
+
+
+def test_a_node_answers_while_lost_ranks_still_hold_its_memory(slurm, tmp_path):
+    script = tmp_path / "looks.sbatch"
+    script.write_text(f"""#!/bin/bash
+source {JOBS}/launch.sh
+declare -A failures
+srun --mpi=none --nodes=1 --ntasks=1 --nodelist=node0 sleep 6 &
+until squeue --steps --noheader --jobs="$SLURM_JOB_ID" | grep -q sleep; do sleep 0.2; done
+look_for_nodes
+echo "answer: ${{nodes[*]}}"
+""")
+    job = slurm.submit(tmp_path, str(script), HVD_AE_ANSWER_WITHIN="10", HVD_AE_JOBS=str(JOBS)).ended()
+    assert "answer: node0 node1" in job.output, job.output
 
 
 def test_a_job_that_gains_nothing_ends(slurm, stand_in, tmp_path):
