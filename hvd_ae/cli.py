@@ -20,9 +20,11 @@ from hvd_ae.settings.train import TrainSettings
 COMMANDS = {
     "train": (TrainSettings, "hvd_ae.commands.train:train", False),
     "evaluate": (commands.EvaluateSettings, "hvd_ae.commands.evaluate:evaluate", True),
+    "encode": (commands.EncodeSettings, "hvd_ae.commands.encode:encode", True),
     "reconstruct": (commands.ReconstructSettings, "hvd_ae.commands.reconstruct:reconstruct", True),
     "report": (commands.ReportSettings, "hvd_ae.commands.report:report", False),
     "track": (commands.TrackSettings, "hvd_ae.commands.track:track", True),
+    "score": (commands.ScoreSettings, "hvd_ae.commands.score.score:score", True),
     "compare": (commands.CompareSettings, "hvd_ae.commands.compare.compare:compare", True),
     "probe": (commands.ProbeSettings, "hvd_ae.commands.probe.probe:probe", True),
     "plan": (commands.PlanSettings, "hvd_ae.commands.plan.plan:plan", True),

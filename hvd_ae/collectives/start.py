@@ -21,13 +21,15 @@ _INSTALL = {
 }
 
 
-def start(engine: str | None = None, threads: int | None = None, environ: Mapping[str, str] = os.environ) -> Communicator:
+def start(engine: str | None = None, threads: int | None = None, environ: Mapping[str, str] = os.environ,
+          side_by_side: bool = False) -> Communicator:
     """Find this process's place among the ranks, initialise MPI once, and share out GPUs and cores.
 
     Args:
         engine: "horovod", "mpi" or "single"; None takes Horovod where it is installed, else MPI, and "single" where
             no launcher started this process. MPI is initialised with MPI_THREAD_MULTIPLE, mpi4py's default.
         threads: threads for this rank; None shares the node's cores fairly.
+        side_by_side: whether these are for several calls of a function, each operation taking one (`configure_devices`).
 
     Raises:
         Refused: a piece is missing, or the launcher started another number of ranks than MPI sees.
@@ -35,7 +37,8 @@ def start(engine: str | None = None, threads: int | None = None, environ: Mappin
     watch()
     launch = read_launch(environ)
     name = engine or _default_engine(launch)
-    comm = _start_single(launch, threads) if name == "single" else _start_mpi(name, launch, threads)
+    comm = (_start_single(launch, threads, side_by_side) if name == "single"
+            else _start_mpi(name, launch, threads, side_by_side))
     watch(comm)
     let_root_speak(comm.world.is_root)
     return comm
@@ -66,15 +69,15 @@ def _refuse_shared_gpus(of_ranks: list[str]) -> None:
                       "start as many ranks per node as it has GPUs, or use --collectives mpi")
 
 
-def _start_single(launch: Launch, threads: int | None) -> Communicator:
+def _start_single(launch: Launch, threads: int | None, side_by_side: bool) -> Communicator:
     from hvd_ae.collectives.single import SingleCommunicator
 
     check_launch(launch, World(), "single")
-    configure_devices(World(), [os.sched_getaffinity(0)], threads)
+    configure_devices(World(), [os.sched_getaffinity(0)], threads, side_by_side)
     return SingleCommunicator()
 
 
-def _start_mpi(name: str, launch: Launch, threads: int | None) -> Communicator:
+def _start_mpi(name: str, launch: Launch, threads: int | None, side_by_side: bool) -> Communicator:
     choose_network()
     _require("mpi4py", name)
     from mpi4py import MPI
@@ -86,7 +89,7 @@ def _start_mpi(name: str, launch: Launch, threads: int | None) -> Communicator:
     check_launch(launch, world, name)
     cores = affinities_on_node(MPI.COMM_WORLD)
     everyone = BeforeEngine(MPI.COMM_WORLD, world)
-    run_on_all(everyone, lambda: configure_devices(world, cores, threads), name_rank=True)
+    run_on_all(everyone, lambda: configure_devices(world, cores, threads, side_by_side), name_rank=True)
     if name == "mpi":
         return MPICommunicator(world)
     run_on_all(everyone, lambda: _require("horovod", name), name_rank=True)

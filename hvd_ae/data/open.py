@@ -112,6 +112,13 @@ def _users_reader(data: str) -> Source | Splits | None:
     return opened
 
 
+def has_columns(data: str) -> bool:
+    """Whether this is a path to a table, of whose columns some can be chosen."""
+    path, _ = path_and_member(data)
+    path = (several.find(str(path), FORMATS) or [path])[0]
+    return any(getattr(kind, "HAS_COLUMNS", False) for kind in FORMATS if kind.reads(path))
+
+
 def files_of(data: str) -> list[Path]:
     """What a name or a path is read from, labels included, whether or not it is there."""
     if download.knows(data):

@@ -5,7 +5,7 @@ those values that begin with the bits found so far, how many have which bits nex
 first bits of all values are counted while their moments are measured, so that they need not be read for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -39,7 +39,8 @@ class FirstBits:
         _count(self._prefixes, 0, self.counters, values)
 
 
-def quartiles(first: FirstBits, over: Over, counts: np.ndarray, comm: Communicator) -> np.ndarray:
+def quartiles(first: FirstBits, over: Over, counts: np.ndarray, comm: Communicator,
+              shares: Sequence[float] = QUARTILES) -> np.ndarray:
     """Lower quartile, median and upper quartile of each column, float64 (3, columns) (every rank calls it).
 
     Between two values interpolation is linear, as in `numpy.quantile` and scikit-learn; 0 where a column has no values.
@@ -48,12 +49,13 @@ def quartiles(first: FirstBits, over: Over, counts: np.ndarray, comm: Communicat
         first: of all of this rank's values.
         over: calls what it is given with (n, columns) float32, for all of this rank's values; NaN are none.
         counts: int64 (columns,), values of all ranks.
+        shares: other quantiles, within 0 to 1, in their place.
     """
     last = np.maximum(counts - 1, 0)
-    places = np.multiply.outer(QUARTILES, last)  # among the sorted values, as NumPy computes them
+    places = np.multiply.outer(shares, last)  # among the sorted values, as NumPy computes them
     below = np.floor(places).astype(np.int64)
-    wanted = np.stack([below, np.minimum(below + 1, last)], axis=1).reshape(2 * len(QUARTILES), -1)
-    lower, upper = _order_statistics(first, over, wanted, comm).reshape(len(QUARTILES), 2, -1).swapaxes(0, 1)
+    wanted = np.stack([below, np.minimum(below + 1, last)], axis=1).reshape(2 * len(shares), -1)
+    lower, upper = _order_statistics(first, over, wanted, comm).reshape(len(shares), 2, -1).swapaxes(0, 1)
     return np.where(counts > 0, _between(lower, upper, places - below), 0.0)
 
 

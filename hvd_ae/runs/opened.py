@@ -3,16 +3,16 @@
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import keras
-import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
 from hvd_ae.data.checks import Range, check_some, some_of_share
 from hvd_ae.data.download import ensure_downloaded
 from hvd_ae.data.load import load_all
+from hvd_ae.data.open import has_columns
 from hvd_ae.data.source import SAMPLES, Source
 from hvd_ae.errors import Refused
 from hvd_ae.models.autoencoders import input_of
@@ -29,14 +29,27 @@ from hvd_ae.training.samples import load_on_all
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 
 
-def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model, Communicator]:
+def open_run(run: str, part: str = "model", side_by_side: bool = False) -> tuple[TrainSettings, keras.Model, Communicator]:
     """The settings of a run folder, and its `model` or its `encoder`, on every rank.
+
+    Args:
+        side_by_side: how this rank's threads are used, as `start` says it.
 
     Raises:
         Refused: on every rank, when there is no such run, or what is asked for is not in it or cannot be loaded.
     """
     settings = _read_settings(RunFolder(run))
-    comm = start(settings.collectives if settings.collectives != "single" else None, settings.threads)
+    comm = start(settings.collectives if settings.collectives != "single" else None, settings.threads,
+                 side_by_side=side_by_side)
+    return settings, load_part(run, part, settings, comm), comm
+
+
+def load_part(run: str, part: str, settings: TrainSettings, comm: Communicator) -> keras.Model:
+    """The run's `model` or its `encoder`, on every rank (every rank calls it).
+
+    Raises:
+        Refused: on every rank, when it is not there, or cannot be loaded.
+    """
 
     def load_model() -> keras.Model:
         if ":" in settings.model:
@@ -56,7 +69,7 @@ def open_run(run: str, part: str = "model") -> tuple[TrainSettings, keras.Model,
                           "keras.saving.register_keras_serializable() and an __init__ that passes **kwargs on; give it "
                           "these and train again") from None
 
-    return settings, run_on_all(comm, load_model), comm
+    return run_on_all(comm, load_model)
 
 
 def _read_settings(folder: RunFolder) -> TrainSettings:
@@ -85,8 +98,13 @@ def task_that_reconstructs(settings: TrainSettings) -> Task:
     return task
 
 
-def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, comm: Communicator) -> Source:
+def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, comm: Communicator,
+                columns: str | None = None, beside: Mapping[str, str] | None = None) -> Source:
     """All samples of a path, the validation samples of a name, or, with None, those of the run; each rank checks a share.
+
+    Args:
+        columns: of a table, those that make a sample, with commas between them; those of the run without it.
+        beside: by field, what lies beside the samples.
 
     Raises:
         Refused: on every rank, when they do not fit the model, or hold values that are not finite.
@@ -96,7 +114,8 @@ def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, c
     else:
         is_first_on_node = comm.world.local_rank == 0
         run_on_all(comm, lambda: ensure_downloaded(data) if is_first_on_node else None)
-        source = run_on_all(comm, lambda: load_all(data))
+        named = columns or (settings.columns if has_columns(data) else None)
+        source = run_on_all(comm, lambda: load_all(data, beside=beside, columns=tuple(named.split(",")) if named else ()))
     # a model that is a class knows the shape it was built for only
     if isinstance(input_of(model), dict):
         raise refused_on_all("this run's model takes a condition beside samples, which this command does not give: call its "
@@ -106,14 +125,10 @@ def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, c
     if given != expected:
         raise refused_on_all(f"data={source.name!r} has samples of shape {given}, but the model takes {expected}: give data "
                              "of that shape")
-    allowed = Range(missing=settings.missing != "refuse", logarithm=settings.normalize.startswith("log1p"))
-    run_on_all(comm, lambda: check_some(source, some_of_share(source, comm.world), SAMPLES, allowed))
+    run_on_all(comm, lambda: check_some(source, some_of_share(source, comm.world), SAMPLES, allowed_in(settings)))
     return source
 
 
-def outputs_of(model: keras.Model, source: Source, share: np.ndarray,
-               batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Inputs and outputs of the model, float32, batch by batch."""
-    for first in range(0, len(share), batch_size):
-        inputs = source.seen(share[first : first + batch_size])
-        yield inputs, np.asarray(model(inputs, training=False), np.float32)
+def allowed_in(settings: TrainSettings) -> Range:
+    """The values that a run's model can be given."""
+    return Range(missing=settings.missing != "refuse", logarithm=settings.normalize.startswith("log1p"))

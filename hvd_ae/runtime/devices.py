@@ -10,14 +10,18 @@ from hvd_ae.runtime.gpus import driver_gpus
 from hvd_ae.runtime.world import World
 
 _DETERMINISTIC = "TF_DETERMINISTIC_OPS"  # TensorFlow's own name, read before its first operation
+_at_a_time = 1
 
 
-def configure_devices(world: World, cores_of_local_ranks: list[set[int]], threads: int | None) -> None:
+def configure_devices(world: World, cores_of_local_ranks: list[set[int]], threads: int | None,
+                      side_by_side: bool = False) -> None:
     """Pin this rank to its GPU where there are GPUs, and set TensorFlow's threads.
 
     Args:
         cores_of_local_ranks: the cores each rank of this node may use, in the order of local ranks.
         threads: threads for this rank, or None for its fair share of the cores.
+        side_by_side: whether each operation takes one of them, so that no result depends on how many there are: a product
+            with a single row is added up in as many parts as there are threads.
 
     Raises:
         Refused: there are GPUs, but fewer than ranks on this node.
@@ -35,10 +39,17 @@ def configure_devices(world: World, cores_of_local_ranks: list[set[int]], thread
             device = tf.config.list_physical_devices("GPU")[gpu]
             tf.config.set_visible_devices(device, "GPU")
             tf.config.experimental.set_memory_growth(device, True)
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))
+        tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads if side_by_side else min(2, threads))
+        global _at_a_time
+        _at_a_time = threads if side_by_side and gpu is None else 1
     except RuntimeError:
         pass  # TensorFlow is running already, in a notebook or a test: its devices stay as they are
+
+
+def calls_at_a_time() -> int:
+    """How many calls of a function have cores of their own in this rank, if each operation takes one of them."""
+    return _at_a_time
 
 
 def gpu_for(local_rank: int, gpus: int) -> int | None:

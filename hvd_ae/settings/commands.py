@@ -1,15 +1,27 @@
 """What the other commands can be told; what they share with `hvd-ae train` is the same field."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hvd_ae.errors import Refused
 from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.settings.fields import check_bounds, setting, shared
 from hvd_ae.settings.train import Collectives, Missing, Normalize, NormalizePer, Partition, TrainSettings
 
+Score = Literal["mse", "mae", "mahalanobis", "code-distance"]
+
 
 def _run(help: str = "The run folder."):
     return setting(None, help, positional=True)
+
+
+def _columns():
+    return setting(None, "Of a table, the columns that make a sample, with commas between them [the run's].")
+
+
+def _pass():
+    return setting(None, "Samples in one pass through the model, per rank; the last bits of results may depend on it "
+                   "[1024, or fewer of large samples].", at_least=1)
 
 
 _BATCH = 256
@@ -25,13 +37,25 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
-class ReconstructSettings:
-    """Pass samples through a run's model, each rank its share, and write what comes out as .npy."""
+class EncodeSettings:
+    """Write the codes that a run's encoder gives samples; each rank writes its own rows; goes on where it was killed."""
 
     run: str = _run()
     data: str = setting(None, "Samples: a name or a path, as `hvd-ae train --data` takes it.")
-    output: str = setting(None, "The .npy file to write, float32, sample i of the output being sample i of the data.")
-    batch_size: int = setting(_BATCH, "Samples in one pass through the model, per rank.", at_least=1)
+    output: str = setting(None, "A .npy, .h5 or .parquet to write, float32, row i being of sample i of the data.")
+    columns: str | None = _columns()
+    batch_size: int | None = _pass()
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """Write what a run's model gives back of samples; each rank writes its own rows; goes on where it was killed."""
+
+    run: str = _run()
+    data: str = setting(None, "Samples: a name or a path, as `hvd-ae train --data` takes it.")
+    output: str = setting(None, "A .npy, .h5 or .parquet to write, float32, row i being of sample i of the data.")
+    columns: str | None = _columns()
+    batch_size: int | None = _pass()
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,44 @@ class ReportSettings:
     runs: tuple[str, ...] = setting((), "Run folders.", positional=True)
     output: str | None = setting(None, "The file to write [report.html of the run folder; of several, report.html here].")
     open: bool = setting(False, "Show it in a browser.")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """Say how odd each sample is, and which lie above a threshold of validation or other normal samples."""
+
+    run: str = _run("The run folder; score.json, score.png and threshold.json are written into it.")
+    data: str = setting(None, "Samples to judge: a name or a path, as `hvd-ae train --data` takes it.")
+    output: str | None = setting(None, "A .npy, .h5 or .parquet for the scores, float32 [scores.npy in the run folder].")
+    score: Score | None = setting(None, "mse or mae: the reconstruction's error; mahalanobis: how far errors and code "
+                                  "together lie from those of training samples; code-distance: the code alone [the stored "
+                                  "threshold's, else mse].")
+    threshold_from: str | None = setting(None, "Normal samples whose quantile becomes the threshold [the one that the run "
+                                         "folder keeps, else of the run's validation samples].")
+    quantile: float | None = setting(None, "Which quantile [0.99].", above=0, at_most=1, example=0.99)
+    contamination: float | None = setting(None, "The same, said as the share above it: 0.01 is the 0.99 quantile.", at_least=0,
+                                          example=0.01)
+    labels: str | None = setting(None, "0 for normal samples and 1 for odd ones, a member beside the samples or a file: how "
+                                 "well the scores tell them apart.")
+    columns: str | None = _columns()
+    worst: int = setting(10, "The samples with the highest scores of which score.json says why.", at_least=0)
+    batch_size: int | None = _pass()
+
+    def __post_init__(self):
+        check_bounds(self)
+        if self.contamination is not None and not self.contamination < 1:
+            raise Refused(f"contamination={self.contamination} must be below 1: try 0.01")
+
+    @property
+    def wanted_quantile(self) -> float | None:
+        if self.quantile is not None and self.contamination is not None:
+            raise Refused(f"quantile={self.quantile} and contamination={self.contamination} say the same: drop one of them")
+        return self.quantile if self.contamination is None else 1.0 - self.contamination
+
+    @property
+    def asks_for_threshold(self) -> bool:
+        """Whether a threshold that is stored is not to be used."""
+        return any(each is not None for each in (self.threshold_from, self.quantile, self.contamination))
 
 
 @dataclass(frozen=True)

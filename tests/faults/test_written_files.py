@@ -14,9 +14,10 @@ import pytest
 from hvd_ae.cli import main
 from hvd_ae.commands.evaluate import evaluate
 from hvd_ae.errors import Refused
+from hvd_ae.inference.blocks import Blocks
 from hvd_ae.settings.commands import EvaluateSettings
 from tests.damage import damage
-from tests.launch import HVD_AE, run, started, wait_until
+from tests.launch import HVD_AE, ranks_of, run, started, wait_until
 
 # Every command that writes, in one process, where no file may grow beyond 16 kB, as on a full disk.
 FULL = '''
@@ -68,19 +69,27 @@ def test_no_spelling_of_an_input_is_written_over(place, monkeypatch, capsys):
     assert np.load(place / "fine.npy").shape == (50, 16)
 
 
-def test_a_killed_reconstruct_leaves_what_was_there(place, tmp_path):
-    """Two ranks, one sample a pass, so that it takes long; the old output is whole, and the next one clears up."""
-    np.save(tmp_path / "many.npy", np.random.default_rng(1).uniform(size=(60_000, 16)).astype(np.float32))
+def test_a_killed_reconstruct_leaves_what_was_there_and_another_start_goes_on(place, tmp_path, monkeypatch):
+    """Two ranks, one sample a pass, so that it takes long; one rank goes on, and writes what was never killed writes."""
+    np.save(tmp_path / "many.npy", np.random.default_rng(1).uniform(size=(10_000, 16)).astype(np.float32))
     output = tmp_path / "out.npy"
     command = (HVD_AE, "reconstruct", str(place / "run"), "--data", str(tmp_path / "many.npy"), "--output", str(output))
     output.write_bytes(before := b"of an earlier one")
     with started(2, *command, "--batch-size", "1", log=tmp_path / "log") as job:
-        wait_until(lambda: any(path.stat().st_size > 8192 for path in tmp_path.glob(".out.npy.*.partial/out.npy")), 90)
+        wait_until((tmp_path / "out.npy.partial" / "done.txt").exists, 90)
         assert job.poll() is None
-    assert output.read_bytes() == before
-    assert main([*command[1:3], "--data", str(place / "x.npy"), "--output", str(output)]) == 0
-    assert np.load(output).shape == (300, 16)
-    assert sorted(os.listdir(tmp_path)) == ["log", "many.npy", "out.npy"]
+        ranks_of(job)[1].kill()
+        job.wait(30)
+    done = tmp_path / "out.npy.partial" / "done.txt"
+    noted = len(done.read_text().split())
+    assert output.read_bytes() == before and 0 < noted < 250
+    passed, of_block = [], Blocks._of_block
+    monkeypatch.setattr(Blocks, "_of_block", lambda self, read: passed.append(1) or of_block(self, read))
+    assert main([*command[1:], "--batch-size", "1"]) == 0
+    assert len(passed) == 10_000 - noted * 40  # samples of a unit
+    assert main([*command[1:-1], str(tmp_path / "whole.npy"), "--batch-size", "1"]) == 0
+    assert output.read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["log", "many.npy", "out.npy", "whole.npy"]
 
 
 def test_a_full_disk_is_one_sentence_for_every_command(place, tmp_path):
@@ -104,7 +113,7 @@ def test_a_full_disk_is_one_sentence_for_every_command(place, tmp_path):
     ended = run(["sh", "-c", f"printf '%s\\n' {' '.join(repr(command) for command in commands)} | {sys.executable} {script}"],
                 cwd=folder)
     statuses = [line for line in ended.stdout.splitlines() if line.startswith("STATUS")]
-    assert statuses == ["STATUS 1"] * len(commands), ended.stdout + ended.stderr
+    assert statuses == ["STATUS 2"] + ["STATUS 1"] * (len(commands) - 1), ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr, ended.stderr
     for said, (command, file) in zip(ended.stderr.split("STATUS\n"), commands.items()):
         sentences = [line for line in said.splitlines() if line.startswith("hvd-ae:")]

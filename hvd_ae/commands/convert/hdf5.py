@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hvd_ae.commands.convert.rows import write_rows
+from hvd_ae.commands.convert.rows import read_rows, write_rows
 from hvd_ae.commands.convert.writer import Writer
 from hvd_ae.data.formats.hdf5_file import open_hdf5
 from hvd_ae.data.source import SAMPLES
@@ -29,8 +29,9 @@ class Hdf5Writer(Writer):
         self.path.unlink(missing_ok=True)
         with h5py.File(self.path, "w", libver=("earliest", "latest")) as file:
             # attributes have at most 64 KB, and names of classes a data set of their own
-            file.attrs["checksum"] = np.bytes_(_NO_CHECKSUM_YET)
-            file.attrs["about"] = json.dumps({name: value for name, value in self.about.items() if name != "names"})
+            if self.about is not None:
+                file.attrs["checksum"] = np.bytes_(_NO_CHECKSUM_YET)
+                file.attrs["about"] = json.dumps({name: value for name, value in self.about.items() if name != "names"})
             for field, declared in self.layout.fields.items():
                 creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
                 creation.set_layout(h5py.h5d.CONTIGUOUS)
@@ -41,7 +42,8 @@ class Hdf5Writer(Writer):
                 h5py.h5d.create(file.id, field.encode(), h5py.h5t.py_create(declared.dtype), space, creation)
             for field, names in self.layout.names.items():
                 file[f"{field}_names"] = names
-        self._place_of_checksum()
+        if self.about is not None:
+            self._place_of_checksum()
         with open(self.path, "rb+") as file:
             os.fsync(file.fileno())
 
@@ -51,9 +53,15 @@ class Hdf5Writer(Writer):
 
     def write(self, first: int, values: Mapping[str, np.ndarray]) -> None:
         for field, array in values.items():
-            write_rows(self.path, self._offsets[field] + first * self.layout.fields[field].bytes_read, array)
+            write_rows(self.path, self._place(field, first), array)
+
+    def read(self, first: int, rows: int, field: str) -> np.ndarray:
+        """What was written of a stretch, or of a part of it."""
+        return read_rows(self.path, self._place(field, first), rows, self.layout.fields[field])
 
     def end(self, checksum: str) -> None:
+        if self.about is None:
+            return
         with open_hdf5(self.path) as file:
             is_written = bytes(file.attrs["checksum"]) == checksum.encode()
         if not is_written:
@@ -61,6 +69,9 @@ class Hdf5Writer(Writer):
 
     def how_to_read(self, destination: str) -> str:
         return f"--data {destination}:{SAMPLES}{self._beside({field: field for field in self.layout.fields})}"
+
+    def _place(self, field: str, row: int) -> int:
+        return self._offsets[field] + row * self.layout.fields[field].bytes_read
 
     def _place_of_checksum(self) -> int:
         with open(self.path, "rb") as file:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hvd_ae.data.epoch_plan import EpochPlan
 from hvd_ae.data.order import Order
-from hvd_ae.data.source import LABELS, Field, Source
+from hvd_ae.data.source import LABELS, SAMPLES, Field, Source
 from hvd_ae.runtime.world import World
 
 _BYTES_A_CHUNK = 1 << 20
@@ -18,11 +18,14 @@ _BYTES_A_PIECE = 16 << 20
 class Layout:
     """The samples as they are written.
 
+    main: the field that has the name which the user gave.
     fields: by name, as a reader will find each: bytes stay bytes, classes int64, all else is float32.
     count: of samples.
     rows_a_chunk: samples that a chunked format keeps together, about 1 MB.
     rows_a_piece: samples that have a checksum of their own, whole chunks, about 16 MB; of every format the same.
     """
+
+    main = SAMPLES
 
     def __init__(self, source: Source):
         self._read = source.fields
@@ -31,6 +34,10 @@ class Layout:
         self.bytes_each = max(1, sum(field.bytes_read for field in self.fields.values()))
         self.rows_a_chunk = max(1, _BYTES_A_CHUNK // self.bytes_each)
         self.rows_a_piece = self.rows_a_chunk * max(1, _BYTES_A_PIECE // (self.rows_a_chunk * self.bytes_each))
+
+    def rows_of(self, pieces: int) -> int:
+        """Samples of a stretch of so many pieces."""
+        return pieces * self.rows_a_piece
 
     @property
     def names(self) -> dict[str, list[str]]:

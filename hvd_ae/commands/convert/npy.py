@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hvd_ae.commands.convert.rows import write_rows
+from hvd_ae.commands.convert.rows import read_rows, write_rows
 from hvd_ae.commands.convert.writer import Writer
-from hvd_ae.data.source import LABELS, SAMPLES
+from hvd_ae.data.source import LABELS
 from hvd_ae.runs.files import write_atomically
 
 
@@ -16,8 +16,8 @@ class NpyWriter(Writer):
 
     @property
     def names(self) -> list[str]:
-        beside = [self._path(field).name for field in self.layout.fields if field != SAMPLES]
-        return [*beside, self._note.name, self.path.name]
+        beside = [self._path(field).name for field in self.layout.fields if field != self.layout.main]
+        return [*beside, *([] if self.about is None else [self._note.name]), self.path.name]
 
     @property
     def reserved(self) -> list[str]:
@@ -33,19 +33,26 @@ class NpyWriter(Writer):
 
     def write(self, first: int, values: Mapping[str, np.ndarray]) -> None:
         for field, array in values.items():
-            path, after = self._path(field), (self.layout.count - first) * self.layout.fields[field].bytes_read
-            write_rows(path, path.stat().st_size - after, array)
+            write_rows(self._path(field), self._place(field, first), array)
+
+    def read(self, first: int, rows: int, field: str) -> np.ndarray:
+        """What was written of a stretch, or of a part of it."""
+        return read_rows(self._path(field), self._place(field, first), rows, self.layout.fields[field])
 
     def end(self, checksum: str) -> None:
-        write_atomically(self._note, json.dumps({**self.about, "checksum": checksum}, indent=1) + "\n")
+        if self.about is not None:
+            write_atomically(self._note, json.dumps({**self.about, "checksum": checksum}, indent=1) + "\n")
 
     def how_to_read(self, destination: str) -> str:
         stem = destination.removesuffix(".npy")
         found = {field: f"{stem}.{field}.npy" for field in self.layout.fields if field != LABELS}  # which it finds itself
         return f"--data {destination}{self._beside(found)}"
 
+    def _place(self, field: str, row: int) -> int:
+        return self._path(field).stat().st_size - (self.layout.count - row) * self.layout.fields[field].bytes_read
+
     def _path(self, field: str):
-        return self.path if field == SAMPLES else self.path.with_suffix(f".{field}.npy")
+        return self.path if field == self.layout.main else self.path.with_suffix(f".{field}.npy")
 
     @property
     def _note(self):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -26,9 +27,7 @@ class ParquetWriter(Writer):
         import pyarrow as pa
         import pyarrow.parquet
 
-        table = pa.table({field: _column(array) for field, array in values.items()})
-        digits = max(5, len(str(self.layout.count // self.rows)))
-        path = self.path / f"part-{first // self.rows:0{digits}d}.parquet"
+        table, path = pa.table({field: _column(array) for field, array in values.items()}), self._part(first)
         with open(path.with_suffix(".partial"), "wb") as file:
             pyarrow.parquet.write_table(table, file, row_group_size=self.layout.rows_a_chunk, compression="zstd",
                                         write_page_checksum=True, use_dictionary=False)
@@ -36,11 +35,27 @@ class ParquetWriter(Writer):
             os.fsync(file.fileno())
         os.replace(path.with_suffix(".partial"), path)
 
+    def read(self, first: int, rows: int, field: str) -> np.ndarray:
+        """What was written of a stretch, or of a part of it."""
+        import pyarrow.parquet
+
+        column = pyarrow.parquet.read_table(self._part(first), columns=[field]).column(field).combine_chunks()
+        if hasattr(column, "chunks"):  # of tensors, even where there is one part
+            column = column.chunk(0)
+        values = column.to_numpy_ndarray() if hasattr(column, "to_numpy_ndarray") else column.to_numpy()
+        begin = first % self.rows
+        return values[begin : begin + rows]
+
     def end(self, checksum: str) -> None:
         for left_over in self.path.glob("*.partial"):
             left_over.unlink()
-        about = {**self.about, "checksum": checksum}
-        write_atomically(self.path / "convert.json", json.dumps(about, indent=1) + "\n")
+        if self.about is not None:
+            about = {**self.about, "checksum": checksum}
+            write_atomically(self.path / "convert.json", json.dumps(about, indent=1) + "\n")
+
+    def _part(self, row: int) -> Path:
+        digits = max(5, len(str(self.layout.count // self.rows)))
+        return self.path / f"part-{row // self.rows:0{digits}d}.parquet"
 
     def how_to_read(self, destination: str) -> str:
         return f"--data {destination}:{SAMPLES}{self._beside({field: field for field in self.layout.fields})}"

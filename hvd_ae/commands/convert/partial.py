@@ -24,16 +24,21 @@ class Partial:
         identity: what a later start must have the same of, by the word for it; plain values.
         needed: bytes that will be written at least.
         window: of the order, which a later start takes over.
+        replaces: whether a destination that is there is replaced at the end, and what was begun with something else is
+            begun anew; both are refused otherwise.
 
     Raises:
         Refused: the destination is there already, there is not enough room, another job is writing it, or one was begun with
             something else.
     """
 
-    def __init__(self, destination: Path, writer: Writer, identity: Mapping[str, object], needed: int, window: int | None):
+    def __init__(self, destination: Path, writer: Writer, identity: Mapping[str, object], needed: int, window: int | None,
+                 replaces: bool = False):
         self.destination, self.folder, self._writer = destination, folder_of(destination), writer
         self._begun, self._done = self.folder / "begun.json", self.folder / "done.txt"
-        self._check_absent()
+        self._replaces, self._is_finished = replaces, False
+        if not replaces:
+            self._check_absent()
         try:
             self._check_room(needed)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -41,6 +46,8 @@ class Partial:
             self._claim()
             self.digests, self.window = self._go_on(dict(identity), window)
         except OSError as error:
+            if not self._begun.exists():
+                self._drop()
             raise Refused(f"{destination} cannot be written ({error.strerror or error}): name another place") from None
 
     def note(self, digests: list[list[str]]) -> None:
@@ -57,12 +64,21 @@ class Partial:
         """Give everything its name; the destination's last, so that it is whole where it is seen."""
         for name in self._writer.names:
             if (self.folder / name).exists():  # else an earlier start was killed after this
+                if self._replaces and (self.folder / name).is_dir():
+                    shutil.rmtree(self.destination.with_name(name), ignore_errors=True)
                 os.rename(self.folder / name, self.destination.with_name(name))
+        self._is_finished = True
 
     def release(self) -> None:
         self._lock.release()
-        if self.destination.exists():
+        if self._is_finished:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _drop(self) -> None:
+        """Leave nothing of what could not be begun."""
+        if hasattr(self, "_lock"):
+            self._lock.release()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check_absent(self) -> None:
         for name in reversed(self._writer.reserved):
@@ -87,10 +103,17 @@ class Partial:
             raise Refused(f"{self.destination} is being written by {holder or 'another job'}: wait for its end, or name "
                           "another destination") from None
 
+    def _begun_with(self) -> object:
+        try:
+            return json.loads(self._begun.read_text(encoding="utf-8")).get("identity")
+        except (ValueError, AttributeError):
+            return None
+
     def _go_on(self, identity: dict, window: int | None) -> tuple[list[list[str]], int | None]:
         """The digests of all stretches that are written already, and the window; from nothing where there is no note."""
         identity = json.loads(json.dumps(identity))
-        if not self._begun.exists():
+        was_moved = not all((self.folder / name).exists() for name in self._writer.names)  # by a start killed right after
+        if not self._begun.exists() or (self._replaces and (was_moved or self._begun_with() != identity)):
             self._done.unlink(missing_ok=True)
             self._writer.begin()
             write_atomically(self._begun, json.dumps({"identity": identity, "window": window}, indent=1))

@@ -4,10 +4,13 @@ By writing and not through a memory map: a full disk is then an error and no SIG
 one page. Each write is on the disk when it returns (O_DSYNC), and NFS then writes no bytes beside those that it was given.
 """
 
+import math
 import os
 from pathlib import Path
 
 import numpy as np
+
+from hvd_ae.data.source import Field
 
 
 def write_rows(path: Path, offset: int, values: np.ndarray) -> None:
@@ -20,3 +23,8 @@ def write_rows(path: Path, offset: int, values: np.ndarray) -> None:
             left, offset = left[written:], offset + written
     finally:
         os.close(descriptor)
+
+
+def read_rows(path: Path, offset: int, rows: int, field: Field) -> np.ndarray:
+    """What `write_rows` put there, (rows, *shape)."""
+    return np.fromfile(path, field.dtype, rows * math.prod(field.shape), offset=offset).reshape(rows, *field.shape)

@@ -18,19 +18,20 @@ class Writer(ABC):
     Args:
         folder: where it is written.
         name: what it will be called.
-        about: what is known of it before it is written, for whoever finds it.
+        about: what is known of it before it is written, for whoever finds it; None where nothing is to be noted.
     """
 
     pieces = 1
     is_compressed = False
 
-    def __init__(self, folder: Path, name: str, layout: Layout, about: Mapping[str, object]):
-        self.folder, self.path, self.layout, self.about = folder, folder / name, layout, dict(about)
+    def __init__(self, folder: Path, name: str, layout: Layout, about: Mapping[str, object] | None):
+        self.folder, self.path, self.layout = folder, folder / name, layout
+        self.about = None if about is None else dict(about)
 
     @property
     def rows(self) -> int:
         """Samples of a stretch."""
-        return self.pieces * self.layout.rows_a_piece
+        return self.layout.rows_of(self.pieces)
 
     @property
     def names(self) -> list[str]:
