@@ -24,10 +24,10 @@ class Step:
     timeout: float  # seconds
 
 
-# Side by side what leaves a core idle for half of its time: one process, commands of one or two, and jobs that wait until a
-# limit is over. Then by itself what keeps all cores busy.
-COMPUTES = [[Step(("end_to_end",), 1800), Step(("unit",), 1200), Step(("install", "faults"), 1800)],
-            [Step(("parallel",), 1800)]]
+# Two at a time, of which one leaves a core idle: one process beside commands of one or two, and jobs that wait until a limit
+# is over beside those that keep all cores busy.
+COMPUTES = [[Step(("end_to_end",), 1200), Step(("unit", "install"), 1200)],
+            [Step(("parallel",), 1200), Step(("faults",), 1200)]]
 # Jobs of stand-ins that sleep until a signal comes, and daemons that look every few seconds.
 WAITS = Step(("slurm",), 1500)
 

@@ -12,7 +12,7 @@ from mpi4py import MPI
 from hvd_ae.collectives import ring
 from hvd_ae.collectives.async_sum import AsyncSum
 from hvd_ae.collectives.communicator import Communicator, Traffic, part_sizes
-from hvd_ae.collectives.point_to_point import PointToPoint
+from hvd_ae.collectives.point_to_point import PointToPoint, poll_with_backoff
 from hvd_ae.collectives.row_exchange import RowExchange
 from hvd_ae.collectives.window import ParameterWindow
 from hvd_ae.runtime.nodes import find_world, numbers_of_all
@@ -21,6 +21,7 @@ from hvd_ae.runtime.world import World
 
 _PIECE = 64 << 20  # bytes that MPI compares at a time: it takes as much memory again
 _RING_PART = 32 << 10  # bytes; of shorter parts a ring's many steps would take longer than their bytes
+_TOGETHER, _LONGEST = 1e-3, 1e-3  # seconds in which ranks look all the time, and then between two looks
 _ALIGNMENT = 64  # bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES at its largest
 
 
@@ -83,12 +84,12 @@ class MPICommunicator(Communicator):
 
     def barrier(self) -> None:
         with self._waiting():
-            self.communicator.Barrier()
+            _wait(self.communicator.Ibarrier())
 
     def maximum_int(self, number: int) -> int:
         of_all = np.empty(1, np.int64)
         with self._waiting():
-            self.communicator.Allreduce(np.array([number], np.int64), of_all, MPI.MAX)
+            _wait(self.communicator.Iallreduce(np.array([number], np.int64), of_all, MPI.MAX))
         return int(of_all[0])
 
     @contextmanager
@@ -255,6 +256,18 @@ class MPICommunicator(Communicator):
         result = tf.numpy_function(function, [vector, *more], vector.dtype)
         result.set_shape(shape)
         return result
+
+
+def _wait(request: MPI.Request) -> None:
+    """Until all ranks have come: at once where they come together, asleep where one of them has more to do first.
+
+    MPI would keep a core busy all that time, which the one that works could use, and other jobs beside.
+    """
+    soon = time.perf_counter() + _TOGETHER
+    while not request.Test():
+        if time.perf_counter() > soon:
+            poll_with_backoff(request.Test, lambda: _LONGEST)
+            return
 
 
 def _slices(sizes: list[int]) -> list[slice]:

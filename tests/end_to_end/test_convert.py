@@ -128,8 +128,8 @@ def test_what_was_gained_is_said_once(converted):
 
 
 @pytest.mark.parametrize(("suffix", "way"), [
-    (".npy", "windowed"), (".h5", "ordered"), pytest.param(".zarr", "ordered", marks=pytest.mark.soak),
-    pytest.param("", "windowed", marks=pytest.mark.soak)])
+    (".h5", "ordered"), *(pytest.param(*case, marks=pytest.mark.soak) for case in (
+        (".npy", "windowed"), (".zarr", "ordered"), ("", "windowed")))])
 def test_a_killed_rank_costs_a_few_stretches_and_any_number_of_ranks_goes_on(folder, converted, suffix, way):
     """Killed on two ranks; gone on with by one."""
     path, log = folder / f"killed{suffix}", folder / f"log{suffix}"

@@ -9,7 +9,7 @@ from tests.launch import ENVIRONMENT, HVD_AE, mpirun, run
 SHORT = ["train", "--data", "synthetic:500x16", "--model", "shallow", "--epochs", "8"]
 
 
-@pytest.mark.parametrize("redirection", ["", "2>&1"])
+@pytest.mark.parametrize("redirection", [pytest.param("", marks=pytest.mark.soak), "2>&1"])
 def test_a_reader_that_leaves_ends_output_and_not_the_run(tmp_path, redirection):
     """With another backend of Keras in the environment, which does not matter."""
     command = f"{{ {HVD_AE} {' '.join(SHORT)} --run-dir run {redirection}; echo $? >status; }} | head -1"
@@ -79,7 +79,7 @@ raise Stopped("of all ranks")
 
 
 @pytest.mark.parametrize(("collectives", "how", "status"), [
-    ("horovod", "agreed", 75), ("mpi", "agreed", 75), ("horovod", "alone", 1)])
+    ("horovod", "agreed", 75), pytest.param("mpi", "agreed", 75, marks=pytest.mark.soak), ("horovod", "alone", 1)])
 def test_what_a_script_has_open_is_written_when_it_fails(tmp_path, collectives, how, status):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -116,6 +116,7 @@ hvd_ae.train(hvd_ae.TrainSettings(data="synthetic:4000x64", model="shallow", bat
 """
 
 
+@pytest.mark.soak
 def test_overlapped_goes_on_in_mid_epoch_and_is_stopped_before_its_first_step(tmp_path):
     """The sum that was under way begins anew, and has to end before MPI does."""
     script = tmp_path / "script.py"

@@ -28,6 +28,7 @@ def vector_bytes(width: int) -> int:
     return 4 * ((FEATURES + 1) * width + (width + 1) * FEATURES)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("strategy", "vectors"), [("gradient", 6), ("sharded", 5)])
 def test_a_rank_grows_by_so_many_vectors_with_adam(tmp_path, strategy, vectors):

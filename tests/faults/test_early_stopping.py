@@ -27,6 +27,7 @@ sys.exit(max(main([*command, "--run-dir", folder]) or 0 for folder in folders))
 """
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900 + 40 * KILLS)
 def test_killed_runs_stop_where_one_that_was_not_does(tmp_path):
     seeded, began, kills = random.Random(KILLS), time.monotonic(), 0

@@ -82,7 +82,7 @@ def test_law_9_blocks_and_arrays_give_the_same_bits_where_all_fit(comm):
     np.testing.assert_array_equal(trained[1], trained[2])
 
 
-@pytest.mark.jobs("mpi-3")
+@pytest.mark.jobs("mpi-2")
 @pytest.mark.parametrize("strategy", ["parameter", "server", "sequential"])  # law 1 has gradient
 def test_strategies_whose_ranks_are_not_in_step_exchange_samples_too(comm, strategy):
     changes = {"server": {"server": "async"}, "parameter": {"sync_every": 4}}.get(strategy, {})
@@ -93,7 +93,7 @@ def test_strategies_whose_ranks_are_not_in_step_exchange_samples_too(comm, strat
     assert np.isfinite(parameters(session)).all()
 
 
-@pytest.mark.jobs("mpi-3")
+@pytest.mark.jobs("mpi-2")
 def test_law_1_in_windows(comm):
     """The order of windows is no matter of ranks: as one rank with the large batch."""
     from hvd_ae.collectives.single import SingleCommunicator

@@ -11,7 +11,7 @@ from hvd_ae.training.time_limit import TimeLimit
 from tests.parallel.on_ranks.test_laws import assert_same_bytes, shared_folder, stopped_at
 from tests.parallel.on_ranks.training import settings
 
-pytestmark = pytest.mark.jobs("mpi-3")
+pytestmark = pytest.mark.jobs("mpi-2")
 
 
 def test_early_stopping_ends_after_the_same_epoch_when_a_run_goes_on(comm, tmp_path_factory, monkeypatch):

@@ -24,15 +24,14 @@ from tests.parallel.on_ranks.training import EVERYTHING, alone, parameters, refe
 ALL_KEPT = ("contiguous", "strided", "shuffled", "label-skew")
 NORMALISED = "tests.parallel.on_ranks.models:normalised"
 
-pytestmark = pytest.mark.jobs("mpi-3")
-BOTH = pytest.mark.jobs("mpi-3", "horovod-2")
-ON_TWO = pytest.mark.jobs("mpi-2")
-ON_TWO_OF_BOTH = pytest.mark.jobs("mpi-2", "horovod-2")
+SOAK, ON_TWO = pytest.mark.soak, pytest.mark.jobs("mpi-2")
+ON_THREE, THROUGH_BOTH = pytest.mark.jobs("mpi-3", "horovod-2"), pytest.mark.jobs("mpi-2", "horovod-2")
+pytestmark = ON_TWO
 
 
-def through_both(*parameters):
-    """Parameters of a test whose others run through MPI only."""
-    return pytest.param(*parameters, marks=BOTH)
+def on_three(*parameters):
+    """Parameters that show a law on unequal parts and through both engines; others run on two ranks through MPI."""
+    return pytest.param(*parameters, marks=ON_THREE)
 
 
 def assert_same_bytes(comm, session):
@@ -40,13 +39,13 @@ def assert_same_bytes(comm, session):
     assert same_on_all(comm, sums)
 
 
-@BOTH
+@ON_THREE
 def test_samples_do_not_divide(comm):
     """Else laws 1, 2 and 7 would say little about unequal parts."""
     assert Session(settings(), comm).source.train.count == 107
 
 
-@pytest.mark.parametrize("optimizer", [through_both("sgd"), "momentum", through_both("adam")])
+@pytest.mark.parametrize("optimizer", [on_three("sgd"), "momentum", "adam"])
 def test_law_1_ranks_times_batch_is_one_large_batch(comm, optimizer):
     rate = 0.01 if optimizer == "adam" else 0.5
     options = {"optimizer": optimizer, "learning_rate": rate}
@@ -61,14 +60,14 @@ def test_law_1_ranks_times_batch_is_one_large_batch(comm, optimizer):
         assert ours.samples == theirs.samples
 
 
-@pytest.mark.parametrize("partition", ["contiguous", "label-skew", through_both("reshuffled")])
+@pytest.mark.parametrize("partition", ["contiguous", pytest.param("label-skew", marks=SOAK), on_three("reshuffled")])
 def test_law_2_sgd_with_parameters_averaged_every_step_is_gradient_averaging(comm, partition):
     by_gradient, _ = reference(comm, partition=partition)
     by_parameter, _ = train(comm, partition=partition, averaging="parameter", sync_every=1)
     np.testing.assert_allclose(parameters(by_parameter), parameters(by_gradient), atol=2e-6)
 
 
-@pytest.mark.parametrize("optimizer_state", [through_both("keep"), "average", "reset"])
+@pytest.mark.parametrize("optimizer_state", [on_three("keep"), "average", pytest.param("reset", marks=SOAK)])
 def test_law_3_ranks_hold_the_same_bytes_after_an_average(comm, optimizer_state):
     # 4 steps: the last period is cut short, and ends with an average all the same
     session, reports = train(comm, averaging="parameter", sync_every=4, optimizer_state=optimizer_state, optimizer="adam",
@@ -91,7 +90,7 @@ def test_law_3_without_averaging_ranks_do_differ(comm):
     assert reports[-1].in_sync is None
 
 
-@pytest.mark.parametrize("partition", ["contiguous", through_both("label-skew")])
+@pytest.mark.parametrize("partition", ["contiguous", on_three("label-skew")])
 def test_law_7_means_are_means_over_samples(comm, partition):
     """One epoch at a learning rate that moves nothing: the mean loss is that of all samples, whoever holds them."""
     _, [ours] = train(comm, partition=partition, epochs=1, learning_rate=1e-12)
@@ -106,7 +105,7 @@ def test_fewer_validation_samples_than_ranks(comm):
     assert ours.val_mse == pytest.approx(theirs.val_mse, rel=1e-5)
 
 
-@BOTH
+@ON_THREE
 def test_batch_normalisation_and_dropout(comm):
     """Moving statistics are averaged over samples; dropout's seeds are each rank's own; an empty batch harms nothing."""
     # of three ranks the last has 35 samples, and none in the eighth step
@@ -120,7 +119,7 @@ def test_batch_normalisation_and_dropout(comm):
 
 def resumed(averaging, **changes):
     """One of the cases of a resumption: through Horovod too where something is kept beside the loop."""
-    marks = [ON_TWO_OF_BOTH if averaging in ("gradient", "sharded", "overlapped", "server") and not changes else ON_TWO]
+    marks = [THROUGH_BOTH if averaging in ("gradient", "sharded", "overlapped", "server") and not changes else ON_TWO]
     if averaging == "server":
         marks.append(pytest.mark.ranks(2, 3, 4))
     return pytest.param({"averaging": averaging, **changes}, marks=marks)
@@ -158,12 +157,9 @@ def test_law_4_a_resumed_run_equals_an_uninterrupted_one(comm, tmp_path_factory,
 # each strategy with a partition, taken in turn: which samples are left is decided before a strategy sees any
 EVERY_STRATEGY = [{"averaging": strategy, "partition": partition} for strategy, partition in zip(
     (strategy for strategy in STRATEGIES if strategy != "adasum"), cycle((*ALL_KEPT, "reshuffled")))]
-ON_THREE = ("gradient", "sharded", "server")
-
-
 def where_cheapest(changes):
     """From two ranks to one, but for strategies whose state is cut or kept by ranks, which need several afterwards too."""
-    return pytest.param(changes, marks=() if changes["averaging"] in ON_THREE else ON_TWO)
+    return pytest.param(changes, marks=pytest.mark.jobs("mpi-3") if changes["averaging"] in ("sharded", "server") else ())
 
 
 STOP_TWICE = ("gradient", "parameter", "server")
@@ -172,7 +168,8 @@ STOP_TWICE = ("gradient", "parameter", "server")
 @pytest.mark.ranks(2, 3, 4)
 @pytest.mark.parametrize("changes", [
     *map(where_cheapest, EVERY_STRATEGY), {"averaging": "server", "server": "async"},
-    {"averaging": "parameter", "model": NORMALISED, "optimizer": "adam", "optimizer_state": "keep"},
+    pytest.param({"averaging": "parameter", "model": NORMALISED, "optimizer": "adam", "optimizer_state": "keep"},
+                 marks=SOAK),
 ], ids=lambda changes: " ".join(changes.values()))
 def test_law_4_another_number_of_ranks_repeats_and_loses_no_sample(comm, tmp_path_factory, monkeypatch, changes):
     """At a learning rate that moves nothing, the epoch's mean loss tells whether each sample counted once.
@@ -226,7 +223,6 @@ class SavesEachEpoch(Callback):
         save(session, self._folder, keep=2)
 
 
-@ON_TWO
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(comm, tmp_path_factory):
     folder = shared_folder(comm, tmp_path_factory)
     session = Session(settings(epochs=2, optimizer="adam"), comm, callbacks=[SavesEachEpoch(folder)])
@@ -242,7 +238,6 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(comm, tmp_path_f
     assert "parameters.npy" in found.bad[0]
 
 
-@ON_TWO
 def test_a_checkpoint_of_other_settings_is_refused(comm, tmp_path_factory):
     folder = shared_folder(comm, tmp_path_factory)
     session = Session(settings(epochs=1), comm)
@@ -256,7 +251,7 @@ def test_a_checkpoint_of_other_settings_is_refused(comm, tmp_path_factory):
         restore_newest(other, folder)
 
 
-@BOTH
+@ON_THREE
 @pytest.mark.ranks(2, 3, 4)
 def test_the_check_names_the_rank_that_differs(comm, monkeypatch):
     """A single bit on a single rank, put there behind the averaging's back."""

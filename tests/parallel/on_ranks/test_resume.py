@@ -25,6 +25,7 @@ def short_calls(monkeypatch):
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
 
 
+@pytest.mark.jobs("mpi-2", "horovod-2")
 @pytest.mark.ranks(2, 3, 4)
 def test_ranks_that_went_apart_since_the_last_check_are_not_saved(comm, tmp_path_factory, monkeypatch):
     """One number of one rank, changed in mid-epoch, and a signal in the same step: status 3, and nothing new is saved."""
@@ -62,7 +63,7 @@ def assert_warm(reports, ranks, updates):
 
 @pytest.mark.jobs("mpi-2")
 @pytest.mark.ranks(2, 3, 4)  # on one rank the rate does not rise
-@pytest.mark.parametrize("batch_size", [2, 30])
+@pytest.mark.parametrize("batch_size", [pytest.param(2, marks=pytest.mark.soak), 30])
 def test_a_warm_up_goes_on_where_it_was_with_another_batch(comm, tmp_path_factory, batch_size):
     folder, ranks = shared_folder(comm, tmp_path_factory), comm.world.size
     stopped_at(steps_per_epoch(107, 6, ranks) + 2, folder, comm, WARM_UP)
@@ -95,12 +96,12 @@ def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_pat
 
 @pytest.mark.ranks(2, 3)  # these and one less divide 12
 @pytest.mark.parametrize("changes", [
-    pytest.param({"optimizer": "momentum", "learning_rate": 0.1}, marks=pytest.mark.jobs("horovod-2")),
+    pytest.param({"optimizer": "momentum", "learning_rate": 0.1}, marks=pytest.mark.soak),
     pytest.param({"optimizer": "adam", "learning_rate": 0.01}, marks=pytest.mark.jobs("horovod-2")),
     # its optimizer's state is put together and cut anew
     pytest.param({"averaging": "sharded", "optimizer": "adam", "learning_rate": 0.01}, marks=pytest.mark.jobs("mpi-3")),
     pytest.param({"averaging": "parameter", "sync_every": 1, "outer_optimizer": "nesterov", "learning_rate": 0.1},
-                 marks=pytest.mark.jobs("mpi-3")),
+                 marks=pytest.mark.jobs("mpi-2")),
 ], ids=lambda changes: " ".join(map(str, changes.values())))
 def test_law_4_another_number_of_ranks_goes_on_as_one_process_would(comm, tmp_path_factory, changes):
     """The global batch of 12 stays: parameters are those of one process, which never stopped and kept its momentum."""

@@ -47,7 +47,7 @@ def trained(comm, source, **changes):
         return session, session.run()
 
 
-@pytest.mark.jobs("mpi-3", "horovod-2", "single-1")
+@pytest.mark.jobs("mpi-3", "horovod-2")
 @pytest.mark.parametrize("missing", ["refuse", "mean"])
 def test_laws_7_and_9_statistics_have_the_same_bits_on_any_ranks_and_from_any_format(comm, missing, monkeypatch):
     monkeypatch.setattr("hvd_ae.data.statistics._SAMPLES", 7)  # many stretches
@@ -70,8 +70,8 @@ def test_every_block_is_decoded_once_for_the_moments(comm):
 
 
 @pytest.mark.parametrize("normalize, missing", [
-    pytest.param("standard", "refuse", marks=pytest.mark.jobs("horovod-2")),
-    pytest.param("log1p+standard", "mean", marks=pytest.mark.jobs("mpi-3"))])
+    pytest.param("standard", "refuse", marks=pytest.mark.soak),
+    pytest.param("log1p+standard", "mean", marks=pytest.mark.jobs("mpi-2"))])
 def test_law_1_normalized(comm, normalize, missing):
     values = VALUES if missing == "refuse" else HOLES
     changes = {"normalize": normalize, "missing": missing}
@@ -82,8 +82,8 @@ def test_law_1_normalized(comm, normalize, missing):
         assert getattr(reports[-1], name) == pytest.approx(getattr(expected[-1], name), rel=1e-4)
 
 
-@pytest.mark.jobs("mpi-3")
-@pytest.mark.parametrize("strategy", ["server", "sharded"])
+@pytest.mark.jobs("mpi-2")
+@pytest.mark.parametrize("strategy", ["server", pytest.param("sharded", marks=pytest.mark.soak)])
 def test_other_strategies_train_on_what_is_missing_too(comm, strategy):
     session, reports = trained(comm, splits(HOLES), normalize="standard", missing="mean", averaging=strategy)
     assert np.isfinite(parameters(session)).all()
@@ -156,7 +156,7 @@ def nan_mse(values, outputs):
 
 
 @pytest.mark.jobs("mpi-2")
-@pytest.mark.parametrize("normalize", ["robust", "log1p+standard"])
+@pytest.mark.parametrize("normalize", [pytest.param("robust", marks=pytest.mark.soak), "log1p+standard"])
 def test_what_is_reported_is_what_the_saved_model_gives(comm, tmp_path_factory, normalize):
     """val_mse in raw units, val_loss in normalized ones; and the check of the file that every run ends with holds."""
     folder = shared_folder(comm, tmp_path_factory)
@@ -171,7 +171,7 @@ def test_what_is_reported_is_what_the_saved_model_gives(comm, tmp_path_factory, 
         assert reports[-1].val_loss == pytest.approx(nan_mse(by.seen(VALIDATION), by.seen(outputs)), rel=1e-3)
 
 
-@pytest.mark.parametrize("normalize", [pytest.param("standard", marks=pytest.mark.jobs("horovod-2")),
+@pytest.mark.parametrize("normalize", [pytest.param("standard", marks=pytest.mark.soak),
                                        pytest.param("robust", marks=pytest.mark.jobs("mpi-2"))])
 def test_law_4_a_normalized_run_goes_on_and_other_data_are_refused(comm, tmp_path_factory, normalize):
     folder = shared_folder(comm, tmp_path_factory)

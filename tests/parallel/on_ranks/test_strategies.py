@@ -44,7 +44,6 @@ def test_sharded_is_gradient(comm, changes):
     assert abs(state - expected) <= 2  # a rank's part of momentum and of velocity
 
 
-@THREE
 def test_accumulated_gradients_are_those_of_one_larger_batch(comm):
     # 107 samples are no multiple of either batch: the last update of an epoch holds what is left
     size = comm.world.size
@@ -79,7 +78,8 @@ def test_post_local_without_a_first_phase_is_parameter(comm):
     same(ours, theirs)
 
 
-@pytest.mark.parametrize("partition", [pytest.param("reshuffled", marks=BOTH), pytest.param("contiguous", marks=THREE)])
+@pytest.mark.parametrize("partition", [
+    pytest.param("reshuffled", marks=BOTH), pytest.param("contiguous", marks=[THREE, pytest.mark.soak])])
 def test_hierarchical_on_one_node_is_gradient(comm, partition):
     ours, _ = train(comm, averaging="hierarchical", sync_every=4, partition=partition,
                     ranks_per_node=comm.world.size, **ADAM)
@@ -87,7 +87,7 @@ def test_hierarchical_on_one_node_is_gradient(comm, partition):
     same(ours, theirs, atol=2e-5)
 
 
-@pytest.mark.parametrize("partition", ["reshuffled", pytest.param("contiguous", marks=THREE)])
+@pytest.mark.parametrize("partition", ["reshuffled", pytest.param("contiguous", marks=[THREE, pytest.mark.soak])])
 def test_hierarchical_with_one_rank_a_node_is_parameter(comm, partition):
     ours, _ = train(comm, averaging="hierarchical", sync_every=4, partition=partition, ranks_per_node=1)
     theirs, _ = reference(comm, averaging="parameter", sync_every=4, partition=partition)

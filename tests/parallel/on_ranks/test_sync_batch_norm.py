@@ -18,7 +18,7 @@ TRAINING = {"model": f"{MODELS}batch_normalised", "learning_rate": 0.1, "epochs"
 pytestmark = pytest.mark.jobs("mpi-3", "horovod-2")
 
 
-@pytest.mark.parametrize("averaging", ["gradient", pytest.param("sharded", marks=pytest.mark.jobs("mpi-3"))])
+@pytest.mark.parametrize("averaging", ["gradient", pytest.param("sharded", marks=pytest.mark.soak)])
 def test_law_1_with_batch_normalization(comm, averaging):
     """107 samples in batches of 15: in the last step of each epoch two ranks have one sample, and the third none."""
     together, reports = train(comm, batch_size=5, sync_batch_norm=True, averaging=averaging, **TRAINING)

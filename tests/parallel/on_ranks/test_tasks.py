@@ -14,8 +14,7 @@ TINY = {"model": "dense", "widths": "6", "code": 3, "optimizer": "adam", "learni
 VARIATIONAL = {"task": "variational", "loss": "bce", "beta_warmup": 2.0, "condition": "labels", **TINY}
 DENOISING = {"task": "denoising", "noise": "gaussian:0.2,mask:0.2,salt:0.1", "loss": "mae", **TINY}
 
-pytestmark = pytest.mark.jobs("mpi-3")
-ON_TWO = pytest.mark.jobs("mpi-2")
+pytestmark = pytest.mark.jobs("mpi-2")
 
 
 def assert_same_curve(ours, theirs):
@@ -25,7 +24,8 @@ def assert_same_curve(ours, theirs):
             assert mine[name] is other[name] is None or mine[name] == pytest.approx(other[name], rel=1e-4), name
 
 
-@pytest.mark.parametrize("averaging, changes", [("gradient", VARIATIONAL), ("sharded", DENOISING)],
+@pytest.mark.parametrize("averaging, changes", [
+    pytest.param("gradient", VARIATIONAL, marks=pytest.mark.jobs("mpi-3")), ("sharded", DENOISING)],
                          ids=["variational", "denoising"])
 def test_laws_1_3_and_10(comm, averaging, changes):
     """As on one rank with one large batch: noise and codes are drawn for samples, whoever has them."""
@@ -37,6 +37,8 @@ def test_laws_1_3_and_10(comm, averaging, changes):
     assert all(report.in_sync for report in reports)
 
 
+@pytest.mark.soak
+@pytest.mark.jobs("mpi-3")
 @pytest.mark.ranks(3)
 def test_a_variational_run_goes_on_with_the_same_curve_on_fewer_ranks(comm, tmp_path_factory, monkeypatch):
     """Three ranks stop in the middle of an epoch; two, with as large a global batch, end as three would have."""
@@ -54,7 +56,6 @@ def test_a_variational_run_goes_on_with_the_same_curve_on_fewer_ranks(comm, tmp_
         assert_same_curve(ended, expected[1:])
 
 
-@ON_TWO
 def test_law_4(comm, tmp_path_factory, monkeypatch):
     """Stopped in mid-epoch and gone on by as many ranks: the same bits."""
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
@@ -70,7 +71,6 @@ def test_law_4(comm, tmp_path_factory, monkeypatch):
     assert_same_bytes(comm, whole)
 
 
-@ON_TWO
 @pytest.mark.parametrize("averaging", [  # the server alone passes batches on in its own way
     pytest.param(name, marks=[] if name == "server" else [pytest.mark.soak])
     for name in STRATEGIES if name not in ("gradient", "sharded", "parameter")])
@@ -81,7 +81,6 @@ def test_every_strategy_trains_a_variational_autoencoder(comm, averaging):
     assert record["in_sync"] is (None if averaging == "none" else True)
 
 
-@ON_TWO
 @pytest.mark.parametrize("changes", [{"task": "classification"},
                                      {"loss": "zinb", "code_l1": 0.01, "model": "conv", "widths": "3"}],
                          ids=["classification", "zinb-conv-sparse"])
