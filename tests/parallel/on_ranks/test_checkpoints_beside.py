@@ -23,9 +23,10 @@ BESIDE = {"checkpoint_minutes": 1e-9, "checkpoint_in_background": True, "keep_ch
 
 @pytest.mark.parametrize("changes", [
     {"averaging": "gradient", "accumulate": 4, "optimizer": "adam", "model": NORMALISED},
-    {"averaging": "parameter", "sync_every": 4, "optimizer_state": "average", "outer_optimizer": "nesterov"},
     {"averaging": "overlapped", "sync_every": 2, "optimizer": "adam"},
-    {"averaging": "server"},
+    *(pytest.param(changes, marks=pytest.mark.soak) for changes in (
+        {"averaging": "parameter", "sync_every": 4, "optimizer_state": "average", "outer_optimizer": "nesterov"},
+        {"averaging": "server"})),
 ], ids=lambda changes: changes["averaging"])
 def test_a_run_is_what_it_is_without_them_and_goes_on_from_each(comm, tmp_path_factory, monkeypatch, changes):
     """Within periods too; each written on while the next steps change what it holds."""

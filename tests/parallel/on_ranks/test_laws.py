@@ -18,8 +18,8 @@ from hvd_ae.training.callbacks import Callback
 from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.checkpointing.save import save
 from hvd_ae.training.cursor import Cursor
-from hvd_ae.training.session import Session, steps_per_epoch, trainers
-from tests.parallel.on_ranks.training import EVERYTHING, alone, parameters, reference, settings, train
+from hvd_ae.training.session import Session
+from tests.parallel.on_ranks.training import EVERYTHING, alone, parameters, reference, settings, train, with_everything
 
 ALL_KEPT = ("contiguous", "strided", "shuffled", "label-skew")
 NORMALISED = "tests.parallel.on_ranks.models:normalised"
@@ -131,21 +131,16 @@ def resumed(averaging, **changes):
     resumed("parameter", sync_every=4, optimizer_state="average", outer_optimizer="nesterov"),
     resumed("post-local", sync_every=4, outer_optimizer="sgd", outer_learning_rate=0.3),
 ], ids=lambda changes: " ".join(map(str, changes.values())))
-def test_law_4_a_resumed_run_equals_an_uninterrupted_one(comm, tmp_path_factory, monkeypatch, changes):
-    """Stopped in the middle of an epoch and of a period, and gone on by as many ranks: the same bits.
+def test_law_4_a_resumed_run_equals_an_uninterrupted_one(comm, monkeypatch, changes):
+    """From a checkpoint within an epoch and a period, as many ranks go on to the same bits.
 
     The model is the hardest of all, and the run that nobody stopped is the one that other tests look at too.
     """
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
-    folder = shared_folder(comm, tmp_path_factory)
-    changes = EVERYTHING | changes
-    whole, reports = reference(comm, **changes)
-    size = trainers(settings(**changes), comm.world).size
-    stop = steps_per_epoch(107, changes["batch_size"], size) + 2
-    stopped_at(stop, folder, comm, changes)
-    with Session(settings(**changes), comm) as resumed:
+    whole, reports, folder = with_everything(comm, **changes)
+    with Session(settings(**EVERYTHING | changes), comm) as resumed:
         found = restore_newest(resumed, folder)
-        assert found.cursor.step == stop and not found.bad
+        assert found.cursor.step == whole.steps_per_epoch + 2 and not found.bad
         resumed_reports = resumed.run()
     for name, (vector, *_) in whole.strategy.state.items():
         np.testing.assert_array_equal(resumed.strategy.state[name].variable.numpy(), vector.numpy(), err_msg=name)

@@ -376,7 +376,7 @@ def test_adaptive_stays_within_its_bounds_and_records_its_choices(comm):
     pytest.param(strategy, marks=pytest.mark.jobs("mpi-2", "horovod-2", "single-1") if strategy in THROUGH_EITHER else ())
     for strategy in STRATEGIES if strategy not in ("server", "adasum")])
 def test_every_strategy_learns_normalises_and_ends_in_sync(comm, strategy):
-    ours, reports = with_everything(comm, strategy)
+    ours, reports, _ = with_everything(comm, strategy)
     assert reports[-1].in_sync is (None if strategy == "none" else True)
     assert reports[-1].val_mse < reports[0].val_mse
     assert np.isfinite(ours.strategy.result[1].numpy()).all()
