@@ -64,15 +64,28 @@ def plot_reconstructions(shown: Mapping[str, np.ndarray], path: Path) -> None:
         shown: by label, (samples, height, width) or (samples, height, width, channels).
     """
     first = next(iter(shown.values()))
-    columns = len(first)
-    figure = Figure(figsize=(columns * 0.8, 1.0 * len(shown)), dpi=_DPI, layout="constrained")
     lowest, highest = np.nanmin(first), np.nanmax(first)  # values may be missing
-    for axes_row, (label, images) in zip(figure.subplots(len(shown), columns, squeeze=False), shown.items()):
-        for axes, image in zip(axes_row, images):
-            axes.imshow(image.squeeze(), cmap="gray", vmin=lowest, vmax=highest, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-        axes_row[0].set_ylabel(label, fontsize=7)
+    rows = [mosaic((images - lowest) / max(highest - lowest, 1e-30)) for images in shown.values()]
+    # one image, since axes of their own for each sample would take most of the time at the end of a short run
+    figure = Figure(figsize=(0.3 + 0.8 * len(first), 0.8 * len(first) * sum(map(len, rows)) / rows[0].shape[1]), dpi=_DPI,
+                    layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(np.concatenate(rows), cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.set(xticks=[], yticks=(np.arange(len(rows)) + 0.5) * len(rows[0]))
+    axes.set_yticklabels(shown, fontsize=6, rotation=90, va="center")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     save_figure(figure, path)
+
+
+def mosaic(images: np.ndarray) -> np.ndarray:
+    """Images (samples, height, width[, 1 or 3]), 0 to 1, beside each other on white: (height + gap, all widths[, 3])."""
+    if images.shape[-1] == 1 and images.ndim == 4:
+        images = images[..., 0]
+    gap = max(1, images.shape[2] // 12)
+    border = [(0, 0), (0, gap), (0, gap), *[(0, 0)] * (images.ndim - 3)]
+    padded = np.pad(np.clip(images, 0.0, 1.0), border, constant_values=1.0)
+    return np.concatenate(list(padded), axis=1)
 
 
 def plot_profiles(shown: Mapping[str, np.ndarray], path: Path) -> None:

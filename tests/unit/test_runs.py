@@ -14,7 +14,7 @@ from hvd_ae.runs import folder as run_folder
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json, default_name, make_default_folder
 from hvd_ae.runs.outcome import draw_pictures, summarize
-from hvd_ae.runs.plots import first_two_components, picture_shape, plot_latent
+from hvd_ae.runs.plots import first_two_components, mosaic, picture_shape, plot_latent
 from hvd_ae.runtime.world import World
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.tasks import task_of
@@ -235,3 +235,13 @@ def test_a_record_that_a_crash_cut_short_is_no_damage(tmp_path):
     assert folder.begin(SETTINGS, step=10, epochs=1) == (f"{folder.metrics} lacks 1 of 1 epochs (1): damaged or removed, the "
                                                          "run goes on without them")
     assert folder.begin(SETTINGS, step=0, epochs=0) is None
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_pictures_stand_beside_each_other_on_white(channels):
+    images = np.random.default_rng(0).uniform(size=(4, 5, 24, *channels))
+    drawn = mosaic(images)
+    assert drawn.shape == (5 + 2, 4 * (24 + 2), *(channels if channels == (3,) else ()))
+    for number, image in enumerate(images):
+        np.testing.assert_array_equal(drawn[:5, number * 26 : number * 26 + 24], image.squeeze())
+    assert (drawn[5:] == 1.0).all() and (drawn[:, 24:26] == 1.0).all()
