@@ -16,10 +16,15 @@ class Sharded(Gradient):
     """ZeRO stage 1 (Rajbhandari et al. 2020, https://arxiv.org/abs/1910.02054): the same as `gradient`, in other steps.
 
     Each rank receives its own part of the summed gradient (reduce-scatter), updates its part of the parameters with its
-    part of the optimizer's state, and all gather the parts. It sends as many bytes as an all-reduce.
+    part of the optimizer's state, and all gather the parts. It sends as many bytes as an all-reduce; optimizers that look
+    at each layer's norms send the squares of these too.
     """
 
     kinds_of_rank = frozenset({Kind.SEED, Kind.OPTIMIZER})
+
+    def __init__(self, learner, comm, settings, steps_per_epoch):
+        super().__init__(learner, comm, settings, steps_per_epoch)
+        learner.sum_over_ranks(comm.sum)
 
     def reshard(self, name: str, of_ranks: Iterator[np.ndarray], world: World) -> np.ndarray | None:
         """The parts of the optimizer's state are put together and cut anew: nothing is lost."""

@@ -8,11 +8,13 @@ import tensorflow as tf
 
 from hvd_ae.errors import Refused
 from hvd_ae.models.layerwise import LayerByLayer
+from hvd_ae.models.on_layers import Lamb
 from hvd_ae.models.optimizers import ELEMENT_WISE
 
 OfSamples = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # from (targets, outputs) to a number a sample
 
-_KINDS = {kind for kind, _ in ELEMENT_WISE.values()}
+# what Keras's optimizers that can be given one vector are here
+_KINDS = {kind: kind for kind, _ in ELEMENT_WISE.values()} | {keras.optimizers.Lamb: Lamb}
 # of an optimizer: what is to be asked of the training instead
 _ASKED_ELSEWHERE = {"gradient_accumulation_steps": "accumulate", "loss_scale_factor": "precision='bfloat16'",
                     "ema_overwrite_frequency": "ema"}
@@ -102,7 +104,8 @@ def optimizer_of(model: keras.Model) -> tuple[object, Callable[[object], keras.o
     is_plain = type(given) in _KINDS and not (config.get("clipnorm") or config.get("global_clipnorm"))
 
     def make(rate) -> keras.optimizers.Optimizer | LayerByLayer:
-        made = type(given).from_config({**config, "use_ema": False, "learning_rate": rate})
+        kind = _KINDS[type(given)] if is_plain else type(given)
+        made = kind.from_config({**config, "use_ema": False, "learning_rate": rate})
         return made if is_plain else LayerByLayer(made)
 
     return (rate if callable(rate) and not isinstance(rate, keras.Variable) else float(np.asarray(rate))), make

@@ -1,4 +1,4 @@
-"""Optimizers that look at each layer's norm or shape, given the layers that lie in one flat vector."""
+"""Optimizers that work on whole layers, given those that lie in one flat vector."""
 
 import keras
 import numpy as np
@@ -31,8 +31,8 @@ class LayerByLayer:
             Refused: this rank is given a part of the vector, which begins and ends within layers.
         """
         if part is not None:
-            raise Refused(f"optimizer={self.name!r} with these settings works layer by layer, and averaging='sharded' deals "
-                          "out parts of layers: use averaging='gradient'")
+            raise Refused(f"optimizer={self.name!r} with these settings works on whole layers, and averaging='sharded' "
+                          "deals out parts of them: use averaging='gradient'")
         self._layout, self._variables = flat.layout, flat.keras_model.trainable_variables
 
     def build(self, variables: list[keras.Variable]) -> None:
@@ -91,37 +91,3 @@ def _stateless(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimi
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         rate = float(np.asarray(rate))
     return type(kind.__name__, (kind,), methods)(**{**config, "learning_rate": rate})
-
-
-class Lars(keras.optimizers.Optimizer):
-    """SGD with momentum whose rate is adapted layer by layer (You et al. 2017, https://arxiv.org/abs/1708.03888).
-
-    The rate of a layer is `trust` x |w| / (|g| + `weight_decay` x |w|) of the common one, and the decay belongs to the
-    gradient, as in the paper's algorithm 1. Arrays of one axis, such as biases, are neither adapted nor decayed, as is the
-    custom.
-    """
-
-    def __init__(self, learning_rate=0.001, momentum=0.9, weight_decay=0.0001, trust=0.001, nesterov=False, name="lars"):
-        super().__init__(learning_rate=learning_rate, name=name)
-        self.momentum, self.decay, self.trust, self.nesterov = momentum, weight_decay, trust, nesterov
-
-    def build(self, variables) -> None:
-        if not self.built:
-            super().build(variables)
-            self._momentums = self.add_optimizer_variables(variables, "momentum")
-
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        ops, velocity = keras.ops, self._momentums[self._get_variable_index(variable)]
-        if len(variable.shape) > 1:
-            size, slope = ops.sqrt(ops.sum(ops.square(variable))), ops.sqrt(ops.sum(ops.square(gradient)))
-            whole = slope + self.decay * size
-            adapted = ops.where((size > 0) & (slope > 0), self.trust * size / ops.where(whole > 0, whole, 1.0), 1.0)
-            gradient = adapted * (gradient + self.decay * variable)
-        step = learning_rate * gradient
-        self.assign(velocity, self.momentum * velocity + step)
-        self.assign_sub(variable, self.momentum * velocity + step if self.nesterov else velocity)
-
-    def get_config(self) -> dict:
-        config = super().get_config()
-        return {"learning_rate": config["learning_rate"], "name": config["name"], "momentum": self.momentum,
-                "weight_decay": self.decay, "trust": self.trust, "nesterov": self.nesterov}

@@ -1,7 +1,7 @@
 """This rank's copy of the training state, all of it vectors: parameters, buffers, the optimizer's state."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from hvd_ae.models.flat import FlatModel, replace
 from hvd_ae.models.layerwise import LayerByLayer
+from hvd_ae.models.on_layers import ByNorms, OnLayers
 from hvd_ae.models.schedules import Shifted
 from hvd_ae.models.state import Kind, State
 
@@ -50,7 +51,7 @@ class Learner:
         self.optimizer = optimizer
         self.part = part
         self.trained = self.parameters if part is None else keras.Variable(parameters[part[0] : sum(part)], name="part")
-        if isinstance(optimizer, LayerByLayer):
+        if isinstance(optimizer, (LayerByLayer, OnLayers)):
             optimizer.lay_out(flat, part)
         optimizer.build([self.trained])
         self.average: tf.Variable | None = None  # of the parameters, moving
@@ -59,6 +60,12 @@ class Learner:
         self._apply = tf.function(self._apply_eagerly, jit_compile=True, autograph=False)
         # not by XLA: a user's own constraint may not be for it
         self._constrained = tf.function(flat.constrained, autograph=False)
+
+    def sum_over_ranks(self, total: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        """Let what an optimizer has to know of whole layers, of which this rank trains a part, be summed by this."""
+        if isinstance(self.optimizer, ByNorms):
+            self.optimizer.total = total
+            self._apply = tf.function(self._apply_eagerly, autograph=False)
 
     @property
     def vector(self) -> tf.Variable:

@@ -6,7 +6,8 @@ import inspect
 import keras
 
 from hvd_ae.errors import Refused
-from hvd_ae.models.layerwise import Lars, LayerByLayer
+from hvd_ae.models.layerwise import LayerByLayer
+from hvd_ae.models.on_layers import Lamb, Lars, on_layers
 
 # The update of these is element-wise: on one flat vector they do just what they do layer by layer.
 ELEMENT_WISE = {
@@ -22,14 +23,14 @@ ELEMENT_WISE = {
     "adadelta": (keras.optimizers.Adadelta, {}),
     "lion": (keras.optimizers.Lion, {}),
 }
-# These look at each layer's norm or shape.
+# So is that of these but for norms of each layer.
+BY_NORMS = {"lamb": (Lamb, {}), "lars": (Lars, {})}
+# These work on whole layers.
 LAYER_WISE = {
-    "lamb": (keras.optimizers.Lamb, {}),
-    "lars": (Lars, {}),
     "muon": (keras.optimizers.Muon, {}),
     "adafactor": (keras.optimizers.Adafactor, {}),
 }
-OPTIMIZERS = {**ELEMENT_WISE, **LAYER_WISE}
+OPTIMIZERS = {**ELEMENT_WISE, **BY_NORMS, **LAYER_WISE}
 
 # Not set here: what has a flag of its own, or means nothing to a vector.
 _ELSEWHERE = {"clipnorm": "--clip-norm", "global_clipnorm": "--clip-norm", "use_ema": "--ema", "ema_momentum": "--ema",
@@ -54,12 +55,14 @@ def make_optimizer(name: str, learning_rate, settings: str | None = None):
     kind, preset = OPTIMIZERS[name]
     given = _read(name, settings, _settings_of(kind))
     decay_vectors = given.pop(_DECAY_VECTORS, True)
+    if name not in LAYER_WISE and not decay_vectors:
+        kind = on_layers(kind, decay_vectors)
     try:
         optimizer = kind(learning_rate=learning_rate, **{**preset, **given})
     except (ValueError, TypeError) as error:
         raise Refused(f"optimizer_settings={settings!r} are not what optimizer={name!r} takes: "
                       f"{str(error).strip().splitlines()[0]}") from None
-    return optimizer if name in ELEMENT_WISE and decay_vectors else LayerByLayer(optimizer, decay_vectors)
+    return LayerByLayer(optimizer, decay_vectors) if name in LAYER_WISE else optimizer
 
 
 def _settings_of(kind: type) -> dict[str, type]:

@@ -60,6 +60,21 @@ def test_law_1_ranks_times_batch_is_one_large_batch(comm, optimizer):
         assert ours.samples == theirs.samples
 
 
+@pytest.mark.parametrize("optimizer, rate, optimizer_settings", [
+    pytest.param("lamb", 0.02, "weight_decay=0.1,decay_vectors=false", marks=ON_TWO),
+    *(pytest.param(*each, marks=SOAK) for each in (
+        ("lamb", 0.02, "weight_decay=0.1"), ("lars", 5.0, "trust=0.02"),
+        ("adamw", 0.02, "weight_decay=0.1,decay_vectors=false")))])
+def test_law_1_where_each_rank_knows_only_pieces_of_layers(comm, optimizer, rate, optimizer_settings):
+    """Parts begin and end within layers here, whose norms, or what is not to decay, the optimizer has to know."""
+    options = {"optimizer": optimizer, "learning_rate": rate, "optimizer_settings": optimizer_settings}
+    together, _ = train(comm, batch_size=6, averaging="sharded", **options)
+    single, _ = alone(batch_size=6 * comm.world.size, **options)
+    assert np.abs(parameters(single) - parameters(Session(settings(), SingleCommunicator()))).max() > 0.05
+    np.testing.assert_allclose(parameters(together), parameters(single), atol=2e-5)
+    assert_same_bytes(comm, together)
+
+
 @pytest.mark.parametrize("partition", ["contiguous", pytest.param("label-skew", marks=SOAK), on_three("reshuffled")])
 def test_law_2_sgd_with_parameters_averaged_every_step_is_gradient_averaging(comm, partition):
     by_gradient, _ = reference(comm, partition=partition)
