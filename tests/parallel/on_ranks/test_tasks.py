@@ -90,3 +90,66 @@ def test_other_tasks_are_the_same_on_any_number_of_ranks(comm, changes):
     _, expected = alone(batch_size=9 * comm.world.size, **changes)
     assert_same_curve(reports, expected)
     assert reports[-1].in_sync
+
+
+EVERY_TASK = {
+    "sparse": {"code_l1": 0.01},
+    "denoising": DENOISING,
+    "measured pairs": {"task": "denoising", "inputs": "noisy", "targets": "clean"},
+    "conditional": {"condition": "labels"},
+    "counts": {"loss": "zinb", "data": "counts", "normalize": "log1p"},
+    "variational": VARIATIONAL,
+    "supervised": {"task": "supervised", "targets": "sums"},
+    "classification": {"task": "classification"},
+}
+
+
+@pytest.fixture
+def of_task(comm, tmp_path_factory):
+    """What a task is told, its data lying in a file where they have to: 107 training samples, and 11 to validate."""
+    folder, random = shared_folder(comm, tmp_path_factory), np.random.default_rng(1)
+    clean = random.random((118, 5)).astype(np.float32)
+    if comm.world.is_root:
+        np.savez(folder / "data.npz", noisy=clean + 0.1 * random.normal(size=clean.shape).astype(np.float32), clean=clean)
+        np.savez(folder / "sums.npz", x=clean, sums=np.cumsum(clean, axis=1)[:, 1:4])
+        np.save(folder / "counts.npy", random.poisson(5 * clean).astype(np.float32))
+    comm.barrier()
+
+    def told(task):
+        file = {"measured pairs": "data.npz", "supervised": "sums.npz", "counts": "counts.npy"}.get(task)
+        return {**TINY, **EVERY_TASK[task], **({"data": str(folder / file), "normalize": "minmax"} if file else {}),
+                **({"normalize": "log1p"} if task == "counts" else {})}
+
+    return told
+
+
+@pytest.mark.soak
+@pytest.mark.jobs("mpi-2", "mpi-3")
+@pytest.mark.parametrize("averaging", ["gradient", "sharded", "parameter"])
+@pytest.mark.parametrize("task", EVERY_TASK)
+def test_laws_1_to_4_of_every_task(comm, tmp_path_factory, monkeypatch, of_task, task, averaging):
+    """And the proof, at every epoch. Of parameters averaged at every step law 2 says that SGD is as on one rank."""
+    monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
+    changes = {**of_task(task), "averaging": averaging}
+    if averaging == "parameter":
+        changes |= {"optimizer": "sgd", "learning_rate": 0.001 if task == "variational" else 0.05, "sync_every": 1}
+    on_one = {name: value for name, value in changes.items() if name not in ("averaging", "sync_every")}
+    together, reports = train(comm, batch_size=6, **changes)
+    single, expected = alone(batch_size=6 * comm.world.size, **on_one)
+    assert_same_curve(reports, expected)
+    np.testing.assert_allclose(parameters(together), parameters(single), atol=2e-4)
+    assert_same_bytes(comm, together)
+    assert all(report.in_sync for report in reports)
+
+    folder = shared_folder(comm, tmp_path_factory)
+    if averaging == "parameter":
+        changes |= {"sync_every": 4, "optimizer": "adam"}
+        together, reports = train(comm, batch_size=6, **changes)
+    stopped_at(together.steps_per_epoch + 2, folder, comm, {"batch_size": 6, **changes})
+    with Session(settings(batch_size=6, **changes), comm) as resumed:
+        restore_newest(resumed, folder)
+        resumed_reports = resumed.run()
+    np.testing.assert_array_equal(parameters(resumed), parameters(together))
+    assert resumed_reports[-1].val_loss == reports[-1].val_loss
+    assert_same_bytes(comm, resumed)
+    assert all(report.in_sync for report in [*reports, *resumed_reports])
