@@ -11,11 +11,11 @@ from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
 from hvd_ae.data.checks import Range, check_some, some_of_share
 from hvd_ae.data.download import ensure_downloaded
-from hvd_ae.data.load import load_all
-from hvd_ae.data.open import has_columns
-from hvd_ae.data.source import SAMPLES, Source
+from hvd_ae.data.load import load_all, named_beside
+from hvd_ae.data.open import has_columns, is_file
+from hvd_ae.data.source import CONDITION, LABELS, SAMPLES, Source
 from hvd_ae.errors import Refused
-from hvd_ae.models.autoencoders import input_of
+from hvd_ae.models.autoencoders import SAMPLE, input_of
 from hvd_ae.models.build import find_function
 from hvd_ae.runs.folder import RunFolder
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all
@@ -58,6 +58,9 @@ def load_part(run: str, part: str, settings: TrainSettings, comm: Communicator) 
         if part == "encoder" and not path.exists() and path.with_name("model.keras").exists():
             raise Refused(f"{run} has no encoder.keras, since no layers lead from its model's input to a code: train a model "
                           "made of layers, such as a keras.Sequential")
+        if part == "decoder" and not path.exists() and path.with_name("model.keras").exists():
+            raise Refused(f"{run} has no decoder.keras, since its model gives no samples back, or not from a code alone: use "
+                          "a run of reconstruction, denoising or variational")
         try:
             return keras.saving.load_model(path, compile=False)
         except _DAMAGED as error:
@@ -99,12 +102,13 @@ def task_that_reconstructs(settings: TrainSettings) -> Task:
 
 
 def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, comm: Communicator,
-                columns: str | None = None, beside: Mapping[str, str] | None = None) -> Source:
+                columns: str | None = None, beside: Mapping[str, str] | None = None, task: Task | None = None) -> Source:
     """All samples of a path, the validation samples of a name, or, with None, those of the run; each rank checks a share.
 
     Args:
         columns: of a table, those that make a sample, with commas between them; those of the run without it.
-        beside: by field, what lies beside the samples.
+        beside: by field, what lies beside the samples; what the run found in the same file is looked for there.
+        task: where more fields are wanted than the model is given, the one whose fields they are.
 
     Raises:
         Refused: on every rank, when they do not fit the model, or hold values that are not finite.
@@ -115,18 +119,36 @@ def samples_for(model: keras.Model, data: str | None, settings: TrainSettings, c
         is_first_on_node = comm.world.local_rank == 0
         run_on_all(comm, lambda: ensure_downloaded(data) if is_first_on_node else None)
         named = columns or (settings.columns if has_columns(data) else None)
-        source = run_on_all(comm, lambda: load_all(data, beside=beside, columns=tuple(named.split(",")) if named else ()))
+        fields = task.fields if task else () if condition_of(model, settings) is None else (condition_of(model, settings),)
+        members = {name: text for name, text in named_beside(settings).items() if name in fields and not is_file(text)}
+        source = run_on_all(comm, lambda: load_all(data, beside={**members, **(beside or {})},
+                                                   columns=tuple(named.split(",")) if named else ()))
+    condition = condition_of(model, settings)
+    if condition is not None and condition not in source.fields:
+        raise refused_on_all(f"data={source.name!r} bring no {condition}, which this run's model takes beside samples: say by "
+                             f"--{condition} where they are")
     # a model that is a class knows the shape it was built for only
-    if isinstance(input_of(model), dict):
-        raise refused_on_all("this run's model takes a condition beside samples, which this command does not give: call its "
-                             "model.keras from Python")
-    expected = tuple(getattr(model, "input_shape", None) or model.get_build_config()["input_shape"])[1:]
+    inputs = input_of(model)
+    expected = tuple(inputs[SAMPLE].shape)[1:] if condition is not None else tuple(
+        getattr(model, "input_shape", None) or model.get_build_config()["input_shape"])[1:]
     given = source.fields[SAMPLES].shape
     if given != expected:
         raise refused_on_all(f"data={source.name!r} has samples of shape {given}, but the model takes {expected}: give data "
                              "of that shape")
     run_on_all(comm, lambda: check_some(source, some_of_share(source, comm.world), SAMPLES, allowed_in(settings)))
     return source
+
+
+def condition_of(model: keras.Model, settings: TrainSettings) -> str | None:
+    """The field that a run's model or encoder is given beside samples; None where that is nothing."""
+    if not isinstance(input_of(model), dict):
+        return None
+    return LABELS if settings.condition == LABELS else CONDITION
+
+
+def beside_of(settings) -> dict[str, str]:
+    """By field, where a command's settings say that the condition lies."""
+    return {} if settings.condition is None else {CONDITION: settings.condition}
 
 
 def allowed_in(settings: TrainSettings) -> Range:

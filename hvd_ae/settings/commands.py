@@ -8,7 +8,7 @@ from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.settings.fields import check_bounds, setting, shared
 from hvd_ae.settings.train import Collectives, Missing, Normalize, NormalizePer, Partition, TrainSettings
 
-Score = Literal["mse", "mae", "mahalanobis", "code-distance"]
+Score = Literal["mse", "mae", "mahalanobis", "code-distance", "elbo"]
 
 
 def _run(help: str = "The run folder."):
@@ -24,16 +24,31 @@ def _pass():
                    "[1024, or fewer of large samples].", at_least=1)
 
 
-_BATCH = 256
+def _beside(field: str):
+    return setting(None, f"Where the {field} of --data are, a member of the same file or a file [where the run had them, in "
+                   "the same file].")
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Print the losses of a run's model as JSON: means over samples over all ranks."""
+    """Print all that a run's task reports as JSON: means over the samples of all ranks."""
 
     run: str = _run()
     data: str | None = setting(None, "Samples to judge it by [the run's own validation samples].")
-    batch_size: int = setting(_BATCH, "Samples in one pass through the model, per rank.", at_least=1)
+    labels: str | None = _beside("labels")
+    targets: str | None = _beside("targets")
+    condition: str | None = _beside("condition")
+    batch_size: int | None = _pass()
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """By field, what is said to lie beside the samples."""
+        given = {name: getattr(self, name) for name in ("labels", "targets", "condition")}
+        given = {name: text for name, text in given.items() if text is not None}
+        for name, text in given.items():
+            if self.data is None:
+                raise Refused(f"{name}={text!r} has no effect with the run's own validation samples: drop it, or give --data")
+        return given
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,7 @@ class EncodeSettings:
     data: str = setting(None, "Samples: a name or a path, as `hvd-ae train --data` takes it.")
     output: str = setting(None, "A .npy, .h5 or .parquet to write, float32, row i being of sample i of the data.")
     columns: str | None = _columns()
+    condition: str | None = _beside("condition")
     batch_size: int | None = _pass()
 
 
@@ -55,7 +71,41 @@ class ReconstructSettings:
     data: str = setting(None, "Samples: a name or a path, as `hvd-ae train --data` takes it.")
     output: str = setting(None, "A .npy, .h5 or .parquet to write, float32, row i being of sample i of the data.")
     columns: str | None = _columns()
+    condition: str | None = _beside("condition")
     batch_size: int | None = _pass()
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """Write what a run's decoder makes of codes; each rank writes its own rows; goes on where it was killed."""
+
+    run: str = _run()
+    data: str = setting(None, "Codes, such as `hvd-ae encode` writes: a path, as `hvd-ae train --data` takes it.")
+    output: str = setting(None, "A .npy, .h5 or .parquet to write, float32, row i being of code i of the data.")
+    condition: str | None = setting(None, "Of a run that was trained with one: a member beside the codes, or a file.")
+    batch_size: int | None = _pass()
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """Write new samples of a variational run: its decoder's of codes that are drawn by seed and number."""
+
+    run: str = _run()
+    count: int = setting(None, "How many samples.", at_least=1)
+    output: str = setting(None, "A .npy, .h5 or .parquet to write, float32.")
+    seed: int | None = setting(None, "Of the draws [the run's].", at_least=0)
+    batch_size: int | None = _pass()
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Write a run's model, encoder or decoder for programs that know no Keras."""
+
+    run: str = _run()
+    format: Literal["onnx", "savedmodel", "npz"] = setting("savedmodel", "onnx, where it is installed, savedmodel or npz, the "
+                                                           "weights alone.")
+    part: Literal["model", "encoder", "decoder"] = setting("model", "Which of them.")
+    output: str | None = setting(None, "A new file, or for savedmodel a new folder [in the run folder, called as the part].")
 
 
 @dataclass(frozen=True)
@@ -83,7 +133,8 @@ class ScoreSettings:
     data: str = setting(None, "Samples to judge: a name or a path, as `hvd-ae train --data` takes it.")
     output: str | None = setting(None, "A .npy, .h5 or .parquet for the scores, float32 [scores.npy in the run folder].")
     score: Score | None = setting(None, "mse or mae: the reconstruction's error; mahalanobis: how far errors and code "
-                                  "together lie from those of training samples; code-distance: the code alone [the stored "
+                                  "together lie from those of training samples; code-distance: the code alone; elbo: minus "
+                                  "the evidence lower bound in nats, of a variational run [the stored "
                                   "threshold's, else mse].")
     threshold_from: str | None = setting(None, "Normal samples whose quantile becomes the threshold [the one that the run "
                                          "folder keeps, else of the run's validation samples].")
@@ -93,6 +144,7 @@ class ScoreSettings:
     labels: str | None = setting(None, "0 for normal samples and 1 for odd ones, a member beside the samples or a file: how "
                                  "well the scores tell them apart.")
     columns: str | None = _columns()
+    condition: str | None = _beside("condition")
     worst: int = setting(10, "The samples with the highest scores of which score.json says why.", at_least=0)
     batch_size: int | None = _pass()
 

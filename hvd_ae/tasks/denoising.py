@@ -37,10 +37,13 @@ class Denoising(Reconstruction):
         if spec[self.target_field].shape != spec[SAMPLES].shape:
             raise Refused(f"targets={self.settings.targets!r} has the shape {spec[self.target_field].shape} a sample, and "
                           f"noisy samples {spec[SAMPLES].shape}: give clean ones of the same shape, or use --task supervised")
+        self.for_saved(spec, ())
+        return super().build_model(spec)
+
+    def for_saved(self, spec: Mapping[str, Field], code: tuple[int, ...]) -> None:
         self._spec, by = spec, spec[SAMPLES].normalization
         if by is not None and by.bounds is not None:
             self._lowest, self._highest = by.bounds
-        return super().build_model(spec)
 
     def select(self, example: Example):
         inputs, targets = super().select(example)

@@ -77,6 +77,14 @@ class Task(ABC):
             Refused: the data do not fit, or there is no such model.
         """
 
+    def for_saved(self, spec: Mapping[str, Field], code: tuple[int, ...]) -> None:
+        """In place of `build_model`, where a saved model is judged: what `select` has to know of one.
+
+        Args:
+            spec: the fields, as they were normalized.
+            code: the shape of a sample's code; () where there is none.
+        """
+
     def build_learner(self, spec: Mapping[str, Field], optimizer: keras.optimizers.Optimizer, rank: int,
                       part_of: Callable[[int], tuple[int, int] | None], kind: type[Learner] = Learner) -> Learner:
         """What computes gradients and takes steps.

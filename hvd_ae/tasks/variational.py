@@ -64,6 +64,9 @@ class Variational(Reconstruction):
         self._code = tuple(model.input[NOISE].shape[1:])
         return model
 
+    def for_saved(self, spec: Mapping[str, Field], code: tuple[int, ...]) -> None:
+        self._code = code
+
     def select(self, example: Example):
         inputs, targets = super().select(example)
         inputs, samples = inputs if isinstance(inputs, dict) else {SAMPLE: inputs}, tf.shape(example[SAMPLES])[0]

@@ -20,7 +20,8 @@ from hvd_ae.settings.toml import flags_from_toml, to_toml
 from hvd_ae.settings.train import TrainSettings, strategy_defaults
 
 POSITIONAL = {"evaluate": ["some-run"], "track": ["some-run"], "report": ["a-run", "another"],
-              "encode": ["some-run"], "reconstruct": ["some-run"], "score": ["some-run"], "probe": ["some-run"],
+              "encode": ["some-run"], "decode": ["some-run"], "sample": ["some-run"],
+              "export": ["some-run"], "reconstruct": ["some-run"], "score": ["some-run"], "probe": ["some-run"],
               "convert": ["some.npy", "other.h5"], "run": ["train"]}
 
 

@@ -3,7 +3,6 @@
 import json
 
 import keras
-import numpy as np
 import pytest
 
 from hvd_ae.commands.evaluate import evaluate
@@ -27,22 +26,11 @@ def test_penalties_of_layers_belong_to_the_loss_and_not_to_the_error(tmp_path, c
     assert (found["samples"], found["ranks"]) == (20, 1)
 
 
-@pytest.mark.parametrize(("config", "sentence", "also_reconstruct"), [
-    ('task = "classification"', "task='classification' gives no samples back", True),
-    ('task = "supervised"\ntargets = "y"', "task='supervised' gives no samples back", True),
-    ('task = "denoising"\ntargets = "y"', "targets='y' are what this run's outputs are compared with", False),
-])
-def test_what_is_compared_with_something_else_is_refused_and_not_compared_with_samples(tmp_path, config, sentence,
-                                                                                       also_reconstruct):
+@pytest.mark.parametrize("config", ['task = "classification"', 'task = "supervised"\ntargets = "y"'])
+def test_what_gives_no_samples_back_is_not_written_as_such(tmp_path, config):
     keras.Sequential([keras.Input((16,)), keras.layers.Dense(16)]).save(tmp_path / "model.keras")
     (tmp_path / "config.toml").write_text(f'data = "synthetic:200x16"\ncollectives = "single"\n{config}\n')
-    with pytest.raises(Refused, match=sentence):
-        evaluate(EvaluateSettings(str(tmp_path)))
     output = tmp_path / "again.npy"
-    if also_reconstruct:
-        with pytest.raises(Refused, match=sentence):
-            reconstruct(ReconstructSettings(str(tmp_path), data="synthetic:200x16", output=str(output)))
-        assert not output.exists()
-    else:
+    with pytest.raises(Refused, match="gives no samples back"):
         reconstruct(ReconstructSettings(str(tmp_path), data="synthetic:200x16", output=str(output)))
-        assert np.load(output).shape[1:] == (16,)
+    assert not output.exists()

@@ -150,7 +150,7 @@ def test_every_setting_has_a_help_text_and_a_default_within_its_bounds(settings_
 
 
 @pytest.mark.parametrize("settings, sentence", [
-    (EvaluateSettings("run", batch_size=0), "batch_size=0 must be at least 1: give a larger number"),
+    (EvaluateSettings("run", batch_size=0), "batch_size=0 must be at least 1: give a larger number, or leave it out"),
     (DoctorSettings(timeout=0.0), "timeout=0.0 must be above 0: try 60"),
     (DoctorSettings(collectives="magic"), "collectives='magic' is not known: use one of horovod, mpi, single"),
 ])

@@ -20,16 +20,17 @@ from hvd_ae.commands.score.threshold import (
 from hvd_ae.commands.score.worst import worst
 from hvd_ae.data.checks import Range
 from hvd_ae.data.load import fingerprint
-from hvd_ae.data.source import LABELS, SAMPLES, Source, Splits
+from hvd_ae.data.source import LABELS, NUMBER, SAMPLES, Source, Splits
 from hvd_ae.errors import NotWritten, Refused
 from hvd_ae.inference.blocks import Blocks, Unit
 from hvd_ae.inference.gaussian import Gaussian
+from hvd_ae.inference.judging import judged_of, with_numbers
 from hvd_ae.inference.ranking import Ranking, quantiles, rank
 from hvd_ae.inference.scores import Parts, Scoring
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import as_json
-from hvd_ae.runs.opened import allowed_in, load_part, open_run, samples_for, task_that_reconstructs
-from hvd_ae.runtime.consensus import broadcast_text, run_on_all
+from hvd_ae.runs.opened import allowed_in, beside_of, condition_of, load_part, open_run, samples_for, task_that_reconstructs
+from hvd_ae.runtime.consensus import broadcast_text, refused_on_all, run_on_all
 from hvd_ae.runtime.log import log
 from hvd_ae.settings.commands import ScoreSettings
 from hvd_ae.settings.train import TrainSettings
@@ -61,26 +62,40 @@ def score(settings: ScoreSettings) -> None:
     if settings.asks_for_threshold or (threshold and threshold.score != kind):
         threshold = None
 
-    encoder = load_part(settings.run, "encoder", of_run, comm) if (folder / "encoder.keras").exists() else None
-    beside = {LABELS: settings.labels} if settings.labels else None
+    others = [name for name in ("encoder", "decoder") if (folder / f"{name}.keras").exists()]
+    models = {"model": model, **{name: load_part(settings.run, name, of_run, comm) for name in others}}
+    beside = beside_of(settings) | ({LABELS: settings.labels} if settings.labels else {})
+    condition = condition_of(model, of_run)
+    if condition == LABELS and settings.labels:
+        raise refused_on_all(f"labels={settings.labels!r} cannot say what is odd where labels are the condition that this "
+                             "run's model is given: drop --labels")
     source = samples_for(model, settings.data, of_run, comm, settings.columns, beside)
     run_on_all(comm, lambda: _refuse_text(source, settings) if settings.labels else None)
     is_wrapped = not rule_of(of_run).is_none and task.output_field == SAMPLES
-    parts = Parts(model, encoder, is_wrapped, source.fields[SAMPLES])
-    how = {"allowed": {SAMPLES: allowed_in(of_run)}, "batch_size": settings.batch_size}
-    scoring = run_on_all(comm, lambda: Scoring(kind, parts))
-    if scoring.needs_reference:
-        scoring = Scoring(kind, parts, stored_reference(settings.run, scoring, comm) if threshold else
-                          reference_of(scoring, load_on_all(of_run, comm).train, comm, **how))
+    taken = [SAMPLES, *([] if condition is None else [condition]), *([NUMBER] if kind == "elbo" else [])]
+    how = {"fields": taken, "allowed": {SAMPLES: allowed_in(of_run)}, "batch_size": settings.batch_size}
+
+    def scoring_of(source: Source, reference: Gaussian | None = None) -> Scoring:
+        """By what the fields of these samples are: bytes in one file may be fractions in another."""
+        judged = judged_of(settings.run, of_run, task, models, source, comm) if kind == "elbo" else None
+        parts = Parts(model, models.get("encoder"), is_wrapped, source.fields, condition)
+        return run_on_all(comm, lambda: Scoring(kind, parts, reference, judged))
+
+    reference, source = None, with_numbers(source)
+    if scoring_of(source).needs_reference and threshold:
+        reference = stored_reference(settings.run, scoring_of(source), comm)
+    elif scoring_of(source).needs_reference:
+        train = load_on_all(of_run, comm).train
+        reference = reference_of(scoring_of(train), train, comm, **how)
     if threshold is None:
         named = settings.threshold_from
-        normal = samples_for(model, named, of_run, comm, settings.columns)
+        normal = with_numbers(samples_for(model, named, of_run, comm, settings.columns))
         _warn_of_same(normal, source, settings, comm)
-        threshold = measure_threshold(scoring, normal, named or "validation samples of the run", quantile,
-                                      digest, comm, **how)
-        run_on_all(comm, lambda: threshold.save(settings.run, scoring.reference) if comm.world.is_root else None, NotWritten)
+        threshold = measure_threshold(scoring_of(normal, reference), normal, named or "validation samples of the run",
+                                      quantile, digest, comm, **how)
+        run_on_all(comm, lambda: threshold.save(settings.run, reference) if comm.world.is_root else None, NotWritten)
 
-    fields = [SAMPLES, LABELS] if settings.labels else [SAMPLES]
+    scoring, fields = scoring_of(source, reference), [*taken, LABELS] if settings.labels else taken
     blocks = Blocks(scoring.scores, source, fields, comm, {**how["allowed"], LABELS: Range()}, settings.batch_size)
     kept: list[tuple[int, np.ndarray, np.ndarray]] = []
 
@@ -91,7 +106,7 @@ def score(settings: ScoreSettings) -> None:
         _check_labels(labels, unit.first, source, settings)
         kept.append((unit.first, unit.outputs["scores"], labels != 0))
 
-    about |= {"score": kind, "reference": "" if scoring.reference is None else _digest_of(scoring.reference)}
+    about |= {"score": kind, "reference": "" if reference is None else _digest_of(reference)}
     write_outputs(blocks, "scores", output, settings.run, about, comm, keep)
 
     own = np.concatenate([np.zeros(0, np.float32), *(scores for _, scores, _ in kept)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.data.source import SAMPLES, Source
+from hvd_ae.data.source import Source
 from hvd_ae.errors import Refused
 from hvd_ae.inference.blocks import Blocks, Unit
 from hvd_ae.inference.gaussian import Gaussian, measure_gaussian
@@ -82,7 +82,7 @@ def stored_reference(run: str, scoring: Scoring, comm: Communicator) -> Gaussian
 
 def reference_of(scoring: Scoring, source: Source, comm: Communicator, **how) -> Gaussian:
     """Of the run's training samples (every rank calls it)."""
-    return measure_gaussian(Blocks(scoring.vectors, source, [SAMPLES], comm, **how), comm)
+    return measure_gaussian(Blocks(scoring.vectors, source, comm=comm, **how), comm)
 
 
 def scores_of(scoring: Scoring, source: Source, comm: Communicator, **how) -> np.ndarray:
@@ -93,7 +93,7 @@ def scores_of(scoring: Scoring, source: Source, comm: Communicator, **how) -> np
         check_scores(unit.outputs["scores"], unit.first, source)
         own.append(unit.outputs["scores"])
 
-    Blocks(scoring.scores, source, [SAMPLES], comm, **how).each(keep)
+    Blocks(scoring.scores, source, comm=comm, **how).each(keep)
     return np.concatenate(own)
 
 

@@ -24,7 +24,7 @@ def worst(scores: np.ndarray, numbers: np.ndarray, count: int, scoring: Scoring,
     own = np.lexsort((numbers, -scores.astype(np.float64)))[:count]
     found, of_samples = (comm.all_gather(each[own]).numpy() for each in (scores, numbers))
     chosen = np.lexsort((of_samples, -found.astype(np.float64)))[:count]
-    blocks = Blocks(scoring.shares, source, [SAMPLES], comm, **how)
+    blocks = Blocks(scoring.shares, source, comm=comm, **how)
 
     def explain() -> list[dict]:
         ordered = np.argsort(of_samples[chosen])

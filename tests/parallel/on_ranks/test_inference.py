@@ -11,6 +11,7 @@ from hvd_ae.data.source import SAMPLES
 from hvd_ae.errors import NotWritten
 from hvd_ae.inference.blocks import Blocks
 from hvd_ae.inference.gaussian import measure_gaussian
+from hvd_ae.inference.judging import sums_over
 from hvd_ae.inference.ranking import quantiles, rank
 from tests.parallel.on_ranks.blocks import STARTS
 from tests.parallel.on_ranks.blocks import Blocks as InBlocks
@@ -26,6 +27,10 @@ KERNEL = RANDOM.normal(size=(40, 7)).astype(np.float32)
 def function(example):
     codes = tf.tanh(tf.matmul(example[SAMPLES], tf.constant(KERNEL)))
     return {"codes": codes, "vectors": codes, "scores": tf.reduce_sum(tf.square(codes), axis=1)}
+
+
+def columns(example):
+    return {"columns": tf.cast(function(example)["codes"], tf.float64)}
 
 
 def blocks(comm, source=None):
@@ -95,9 +100,13 @@ def test_what_is_measured_of_scores_has_the_same_bits(comm):
     own, of_all, is_odd = np.concatenate(own).round(1), np.concatenate(of_all).round(1), np.arange(len(VALUES)) % 7 == 0
     found = rank(own, is_odd[np.concatenate(numbers)], 3.0, comm), quantiles(own, [0.1, 0.5, 0.99], comm)
     expected = rank(of_all, is_odd, 3.0, ALONE), quantiles(of_all, [0.1, 0.5, 0.99], ALONE)
+    sums = [sums_over(Blocks(columns, from_arrays("x", VALUES), [SAMPLES], engine, batch_size=16), engine)["columns"]
+            for engine in (comm, ALONE)]  # what evaluate divides by the number of samples
     gaussians = [measure_gaussian(blocks(engine), engine) for engine in (comm, ALONE)]
     assert len(np.unique(of_all)) < len(of_all)  # ties
     assert found == expected
+    np.testing.assert_array_equal(*sums)
+    np.testing.assert_allclose(sums[0], np.tanh(VALUES @ KERNEL).sum(axis=0), rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(gaussians[0].precision, gaussians[1].precision)
 
 

@@ -1,0 +1,66 @@
+"""`hvd-ae export`: a run's models for programs that know no Keras."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hvd_ae.errors import Refused
+from hvd_ae.runs.files import replacing
+from hvd_ae.runs.opened import open_run
+from hvd_ae.runtime.consensus import run_on_all
+from hvd_ae.settings.commands import ExportSettings
+
+_ENDINGS = {"onnx": ".onnx", "savedmodel": "", "npz": ".npz"}
+
+
+def export(settings: ExportSettings) -> None:
+    """Write one of a run's models in another format (the root writes; every rank calls it).
+
+    Raises:
+        Refused: on every rank, when there is no such run or model, a library is missing, or there is no room.
+    """
+    _, model, comm = open_run(settings.run, settings.part)
+    output = Path(settings.output or Path(settings.run) / f"{settings.part}{_ENDINGS[settings.format] or '.savedmodel'}")
+
+    writers = {"onnx": _onnx, "savedmodel": _saved_model, "npz": _npz}
+
+    def write() -> None:
+        if output.exists():
+            raise Refused(f"output={str(output)!r} is there already: remove it, or name another place")
+        try:
+            writers[settings.format](model, output)
+        except OSError as error:
+            raise Refused(f"output={str(output)!r} cannot be written ({error.strerror or error}): make room, or name another "
+                          "place") from None
+
+    run_on_all(comm, lambda: write() if comm.world.is_root else None)
+    if comm.world.is_root:
+        print(f"{settings.part} is in {output}, {model.count_params():,} parameters, as {settings.format}", flush=True)
+
+
+def _npz(model: keras.Model, output: Path) -> None:
+    """Each weight under its place and its path in the model, in Keras's order."""
+    weights = {f"{number:03d} {weight.path}".replace("/", "."): np.asarray(weight)
+               for number, weight in enumerate(model.weights)}
+    with replacing(output) as partial, open(partial, "wb") as file:
+        np.savez(file, **weights)
+
+
+def _saved_model(model: keras.Model, output: Path) -> None:
+    try:
+        model.export(output, format="tf_saved_model", verbose=False)
+    except BaseException:
+        shutil.rmtree(output, ignore_errors=True)
+        raise
+
+
+def _onnx(model: keras.Model, output: Path) -> None:
+    missing = [name for name in ("onnx", "tf2onnx") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Refused(f"format='onnx' needs {' and '.join(missing)}, not installed here: pip install onnx tf2onnx, or use "
+                      "--format savedmodel")
+    with replacing(output) as partial:
+        model.export(partial, format="onnx", verbose=False)
