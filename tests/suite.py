@@ -26,8 +26,8 @@ class Step:
 
 # Two at a time, of which one leaves a core idle: one process beside commands of one or two, and jobs that wait until a limit
 # is over beside those that keep all cores busy.
-COMPUTES = [[Step(("end_to_end",), 1200), Step(("unit", "install"), 1200)],
-            [Step(("parallel",), 1200), Step(("faults",), 1200)]]
+COMPUTES = [[Step(("end_to_end",), 1500), Step(("unit", "install"), 1500)],
+            [Step(("parallel",), 1800), Step(("faults",), 1500)]]
 # Jobs of stand-ins that sleep until a signal comes, and daemons that look every few seconds.
 WAITS = Step(("slurm",), 1500)
 

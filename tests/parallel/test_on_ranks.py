@@ -13,7 +13,7 @@ NOTHING_COLLECTED = 5  # pytest's exit status
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=short"]
 
 
-@pytest.mark.timeout(1000)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("job", JOBS)
 def test_on_ranks(job):
     ended = run_job(job)
@@ -36,5 +36,5 @@ def run_job(job, *options):
                    "HOROVOD_CYCLE_TIME": "1" if ranks > 2 else "0.1"}
     command = [*PYTEST, *options, str(HERE)]
     if engine == "single":
-        return run(command, timeout=960, **environment)
-    return mpirun(ranks, *command, timeout=960, **environment)
+        return run(command, timeout=1400, **environment)
+    return mpirun(ranks, *command, timeout=1400, **environment)
