@@ -172,7 +172,7 @@ def digest_of_models(run: Path) -> str:
 
 def _done(partial: Partial | None, comm: Communicator) -> list[int]:
     """Units that are written already, on every rank."""
-    mine = [] if partial is None else [int(number) for line in partial.digests for number in line]
+    mine = [] if partial is None else [int(number) for line in partial.noted for number in line]
     count = int(broadcast_text(comm, str(len(mine))))
     return comm.broadcast(np.array(mine, np.int64) if comm.world.is_root else np.zeros(count, np.int64)).numpy().tolist()
 
@@ -191,7 +191,7 @@ def _keep_what_is_written(blocks: Blocks, name: str, writer: Writer, done: list[
 
 def _finish(writer: Writer, partial: Partial) -> None:
     try:
-        writer.end("")
+        writer.end({})
         partial.finish()
     except OSError as error:
         raise NotWritten(f"{partial.destination} cannot be written ({error.strerror or error}): make room, and start "

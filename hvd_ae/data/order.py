@@ -1,10 +1,11 @@
 """The order of samples in an epoch: a function of (seed, epoch, layout, window), never of the ranks (law 5).
 
 Where all samples fit into memory it is a uniform permutation, the same for every format. Else blocks come in a random
-order, so many at a time as fit, a window; the samples of a window come in a random order; and the windows' samples follow
-one another.
+order, so many at a time as fit, a window, and each window takes of every stretch of the data alike; the samples of a window
+come in a random order; and the windows' samples follow one another.
 """
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from hvd_ae.data.permutation import Permutation
 
-_SAMPLES, _BLOCKS = 0, 1  # keeps the permutations of one key apart
+_SAMPLES, _BLOCKS, _WINDOWS = 0, 1, 2  # keeps the permutations of one key apart
+_DEALING = 2  # raised when a window is given other blocks than before: a run cannot go on in an order of another kind
 
 
 class Order(ABC):
@@ -57,20 +59,35 @@ class Rest(Order):
 
 
 class WindowedOrder(Order):
-    """Blocks in a random order, and within each window of consecutive blocks of that order the samples in a random one.
+    """Each window has blocks that are chosen at random, one of every stretch of the data, and its samples in a random order.
+
+    Of data in stretches of as many consecutive blocks as there are windows, each window gets one block a stretch
+    (stratified sampling: Cochran 1977, Sampling Techniques, chapter 5): where neighbours are alike, sorted by class for
+    instance, windows then resemble all the data, as those of any blocks do not.
 
     Args:
         firsts: int64 (blocks,), the number of each block's first sample.
         sizes: int64 (blocks,), samples of each.
-        window: blocks of a window.
+        window: blocks of a window, at most.
         key: what the permutations depend on.
     """
 
     def __init__(self, firsts: np.ndarray, sizes: np.ndarray, window: int, *key: int):
-        chosen = Permutation(len(firsts), *key, _BLOCKS)(np.arange(len(firsts)))
-        self._firsts, self._sizes, self._blocks = firsts[chosen], sizes[chosen], window
-        self.count, self._key = int(sizes.sum()), key
-        self._starts = np.concatenate([[0], np.cumsum(self._sizes)])  # position at which each block's samples begin
+        blocks = np.argsort(firsts, kind="stable")
+        windows, turns = -(-len(blocks) // window), Permutation(len(blocks), *key, _BLOCKS)(np.arange(len(blocks)))
+        window_of = np.arange(len(blocks)) % max(1, windows)
+        short = len(blocks) - len(blocks) % max(1, windows)  # where the last stretch begins, should it have fewer blocks
+        window_of[short:] = Permutation(windows, *key, _WINDOWS)(np.arange(len(blocks) - short))
+        within = np.lexsort((turns, np.arange(len(blocks)) // max(1, windows)))  # each stretch's blocks in a random order
+        chosen = blocks[within[np.argsort(window_of, kind="stable")]]
+        self._lay_out(firsts[chosen], sizes[chosen], np.bincount(window_of, minlength=windows), *key)
+
+    def _lay_out(self, firsts: np.ndarray, sizes: np.ndarray, blocks: np.ndarray, *key: int) -> None:
+        """Blocks in their order, and how many of them each window has."""
+        self._firsts, self._sizes, self.count, self._key = firsts, sizes, int(sizes.sum()), key
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])  # position at which each block's samples begin
+        self._begins = np.concatenate([[0], np.cumsum(blocks)])  # the block with which each window begins
+        self._most_blocks = int(blocks.max(initial=0))
 
     @property
     def largest_block(self) -> int:
@@ -80,20 +97,24 @@ class WindowedOrder(Order):
     @property
     def most_samples(self) -> int:
         """No window has more, whichever blocks it is of."""
-        return min(self.count, self._blocks * self.largest_block)
+        return min(self.count, self._most_blocks * self.largest_block)
 
     def window_of(self, position: int) -> int:
         """The number of the window that a position lies in."""
-        return (int(np.searchsorted(self._starts, position, side="right")) - 1) // self._blocks
+        return int(self._windows_of(position))
+
+    def _windows_of(self, positions: np.ndarray) -> np.ndarray:
+        blocks = np.searchsorted(self._starts, positions, side="right") - 1
+        return np.searchsorted(self._begins, blocks, side="right") - 1
 
     def window_range(self, window: int) -> tuple[int, int]:
         """The first position of a window, and the first after it."""
-        first = window * self._blocks
-        return int(self._starts[first]), int(self._starts[min(first + self._blocks, len(self._firsts))])
+        first, end = self._starts[self._begins[window : window + 2]]
+        return int(first), int(end)
 
     def blocks_of(self, window: int) -> tuple[np.ndarray, np.ndarray]:
         """The number of the first sample, and the samples, of each block of a window."""
-        chosen = slice(window * self._blocks, (window + 1) * self._blocks)
+        chosen = slice(*self._begins[window : window + 2])
         return self._firsts[chosen], self._sizes[chosen]
 
     def places(self, window: int, positions: np.ndarray) -> np.ndarray:
@@ -103,7 +124,7 @@ class WindowedOrder(Order):
 
     def indices(self, positions: np.ndarray) -> np.ndarray:
         positions, numbers = np.asarray(positions), np.empty(len(positions), np.int64)
-        windows = (np.searchsorted(self._starts, positions, side="right") - 1) // self._blocks
+        windows = self._windows_of(positions)
         for window in np.unique(windows):
             chosen = windows == window
             firsts, sizes = self.blocks_of(int(window))
@@ -112,6 +133,11 @@ class WindowedOrder(Order):
             block = np.searchsorted(starts, places, side="right") - 1
             numbers[chosen] = firsts[block] + places - starts[block]
         return numbers
+
+
+def layout_digest(block_starts: np.ndarray) -> int:
+    """A number that differs where the blocks do of which windows are made, or the way in which windows get them."""
+    return zlib.crc32(np.asarray(block_starts, "<i8").tobytes(), _DEALING)
 
 
 class AsItLies(WindowedOrder):
@@ -123,8 +149,7 @@ class AsItLies(WindowedOrder):
     """
 
     def __init__(self, firsts: np.ndarray, sizes: np.ndarray, window: int):
-        self._firsts, self._sizes, self._blocks, self.count = firsts, sizes, window, int(sizes.sum())
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._lay_out(firsts, sizes, np.bincount(np.arange(len(firsts)) // window))
 
     def places(self, window: int, positions: np.ndarray) -> np.ndarray:
         return np.asarray(positions) - self.window_range(window)[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.data.normalization import Normalization
 from hvd_ae.errors import Refused
 
@@ -82,7 +83,8 @@ class Source(ABC):
     @property
     def block_starts(self) -> np.ndarray:
         """The number of the first sample of each block: what the format reads at once, or a stretch that is cheap to read."""
-        return np.arange(0, self.count, max(1, _BYTES_A_BLOCK // max(1, self.bytes_stored)))
+        each = max(1, self.bytes_stored)
+        return np.arange(0, self.count, max(1, bytes_a_block(self.count * each, _MOST_BYTES_A_BLOCK) // each))
 
     def block_range(self, block: int) -> tuple[int, int]:
         """The number of a block's first sample, and of the first one after it."""
@@ -111,7 +113,7 @@ class Source(ABC):
         return self.read(np.arange(self.count), [field])[field]
 
 
-_BYTES_A_BLOCK = 16 << 20
+_MOST_BYTES_A_BLOCK = 16 << 20
 
 
 class BlockSource(Source):

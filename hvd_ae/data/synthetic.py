@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hvd_ae.data.arrays import from_arrays
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.data.partition import generator
 from hvd_ae.data.source import LABELS, SAMPLES, Field, Part, Source, Splits
 from hvd_ae.errors import Refused
@@ -15,7 +16,7 @@ _FACTORS, _CLASSES = 10, 10
 _COMMON, _KEY = 11, 12  # keep the streams of one seed apart from each other, and from those of partition.py
 _IN_MEMORY = 64 << 20  # bytes of a set that is made at once, since it is read many times
 _MOST, _MOST_A_SAMPLE = 1 << 47, 1 << 28  # bytes: 128 TiB, of which the list of blocks is 64 MB; and 256 MiB
-_BYTES_A_BLOCK = 16 << 20
+_MOST_BYTES_A_BLOCK = 16 << 20
 _NUMBERS_AT_A_TIME = 1 << 16  # that stay in a core's cache while the factors are added up
 _SAMPLES_AT_A_TIME = 4096
 _LOW_16, _LOW_32 = np.uint64(0x0000FFFF0000FFFF), np.uint64(0xFFFFFFFF)
@@ -80,7 +81,8 @@ class Computed(Source):
 
     @property
     def block_starts(self) -> np.ndarray:
-        return np.arange(0, self.count, max(1, _BYTES_A_BLOCK // self.fields[SAMPLES].bytes_read))
+        each = self.fields[SAMPLES].bytes_read
+        return np.arange(0, self.count, max(1, bytes_a_block(self.count * each, _MOST_BYTES_A_BLOCK) // each))
 
     def read(self, indices: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
         indices = np.asarray(indices, np.int64)

@@ -7,6 +7,7 @@ import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.data.held import HeldReader
+from hvd_ae.data.order import layout_digest
 from hvd_ae.data.partition import Partition
 from hvd_ae.data.reading import DirectReader, Reader
 from hvd_ae.data.shuffle_memory import Kept, ShuffleMemory, memory_of, plan_memory
@@ -45,12 +46,24 @@ class Input:
         return Partition(s.partition, self._source.count, s.seed, self._classes, s.concentration, window,
                          None if window is None else np.asarray(self._source.block_starts))
 
-    def set_window(self, window: int | None) -> None:
-        """Go on with the window of the run that wrote a checkpoint, before anything is read.
+    @property
+    def layout(self) -> int | None:
+        """What a window of so many blocks means; None where there are no windows."""
+        return None if self.memory.window is None else layout_digest(self._source.block_starts)
+
+    def set_window(self, window: int | None, layout: int | None) -> None:
+        """Go on with the window of what was begun before, until anything is read.
+
+        Args:
+            layout: as it was then; None where there were no windows, or by an hvd_ae that did not say.
 
         Raises:
-            Refused: on every rank, where another was asked for.
+            Refused: on every rank, where another window was asked for, or its blocks are others now.
         """
+        if window is not None and layout != layout_digest(self._source.block_starts):
+            raise refused_on_all(f"this was begun within windows of other blocks than data={self._source.name!r} has now, by "
+                                 "another hvd_ae or before the data were written anew: go on with that version and those "
+                                 "data, or begin anew, elsewhere")
         if window == self.memory.window:
             return
         given = self._settings.shuffle_memory

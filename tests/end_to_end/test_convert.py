@@ -75,7 +75,8 @@ def opened(path, suffix):
 def about(path, suffix) -> dict:
     if suffix == ".h5":
         with h5py.File(path) as file:
-            return {**json.loads(file.attrs["about"]), "checksum": file.attrs["checksum"].decode()}
+            return {**json.loads(file.attrs["about"]), "checksum": file.attrs["checksum"].decode(),
+                    "statistics": json.loads(file.attrs["statistics"])}
     if suffix == ".zarr":
         return json.loads((path / "zarr.json").read_text())["attributes"]
     return json.loads((path.with_suffix(".convert.json") if suffix else path / "convert.json").read_text())
@@ -117,6 +118,10 @@ def test_any_number_of_ranks_writes_the_same_and_what_is_read_back_is_the_source
                for first in range(0, said["count"], rows)]
     assert len(digests) > 40
     assert said["checksum"] == hashlib.sha256(b"".join(digest.digest() for digest in digests)).hexdigest()
+    for name, array in values.items():
+        numbers, stated = array.astype(np.float64), said["statistics"][name]
+        assert [stated["count"], stated["min"], stated["max"]] == [numbers.size, numbers.min(), numbers.max()]
+        np.testing.assert_allclose([stated["mean"], stated["std"]], [numbers.mean(), numbers.std()], rtol=1e-12)
     assert not list(folder.glob("*/*.partial"))
 
 
@@ -124,6 +129,7 @@ def test_what_was_gained_is_said_once(converted):
     for said in converted.values():
         assert said.count("17,970 samples are in ") == said.count("sha256 of the values: ") == len(CASES)
         assert said.count(", at random ") == len(CASES)
+        assert said.count("labels: 17,970 numbers from 0 to 9, mean ") == len(CASES)
         assert "read them with --data 1/ordered.h5:samples --labels labels" in converted[1]
 
 
@@ -152,7 +158,8 @@ def test_a_killed_rank_costs_a_few_stretches_and_any_number_of_ranks_goes_on(fol
     for name in (SAMPLES, LABELS):
         np.testing.assert_array_equal(opened(path, suffix).read_all(name),
                                       opened(folder / "1" / f"{way}{suffix}", suffix).read_all(name))
-    assert about(path, suffix)["checksum"] == about(folder / "1" / f"{way}{suffix}", suffix)["checksum"]
+    for known in ("checksum", "statistics"):
+        assert about(path, suffix)[known] == about(folder / "1" / f"{way}{suffix}", suffix)[known]
     assert not partial.exists()
 
 

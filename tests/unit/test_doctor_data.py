@@ -43,11 +43,11 @@ def digits_h5(tmp_path):
 
 @pytest.mark.parametrize(("given", "level", "says"), [
     ({}, "ok", ["5,000 samples; samples (100,) float32, labels () int64; 2.1MB as they are read",
-                "a block is decoded as a whole: 3 of 1,000 to 2,000 samples", "by 1 rank",
+                "a block is decoded as a whole: 5 of 1,000 samples", "by 1 rank",
                 "all in every rank's memory, read once a run"]),
     ({"rows": "0:1500", "shuffle_memory": "1700KB"}, "ok", ["1,500 samples", "(--shuffle-memory 1700KB)"]),
-    ({"shuffle_memory": "1700KB"}, "ok", ["windows of 1 of 3 blocks"]),
-    ({"shuffle_memory": "1KB"}, "fault", ["give --shuffle-memory 1.7MB"]),
+    ({"shuffle_memory": "1700KB"}, "ok", ["windows of 2 of 5 blocks"]),
+    ({"shuffle_memory": "1KB"}, "fault", ["give --shuffle-memory 816KB"]),
     ({"shuffle_memory": "much"}, "fault", ["no amount of memory"]),
     ({"data": "absent.h5"}, "fault", ["cannot be read (No such file or directory): check the path"]),
     ({"labels": "z"}, "fault", ["has no data set '/z'"]),

@@ -10,8 +10,9 @@ import numpy as np
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.collectives.start import start
 from hvd_ae.commands.convert.gain import bytes_on_disk, gained
-from hvd_ae.commands.convert.layout import Layout, checksum, plan_stretches
+from hvd_ae.commands.convert.layout import Layout, plan_stretches
 from hvd_ae.commands.convert.partial import Partial, folder_of
+from hvd_ae.commands.convert.pieces import checksum, statistics
 from hvd_ae.commands.convert.reading import InOrder, Shuffled
 from hvd_ae.commands.convert.writer import Writer
 from hvd_ae.data.load import fingerprint
@@ -50,7 +51,8 @@ def convert(settings: ConvertSettings) -> None:
         writer = writes(folder_of(destination), destination.name, layout, about)
         needed = source.count * layout.bytes_each
         identity = {"order": order, "shuffle_memory": settings.shuffle_memory, "data": settings.source, "rows": settings.rows,
-                    "columns": settings.columns, "bytes of data": bytes_before, "samples": source.count,
+                    "layout of blocks": samples.layout, "columns": settings.columns, "bytes of data": bytes_before,
+                    "samples": source.count,
                     "fields": {name: [list(field.shape), field.dtype.name] for name, field in layout.fields.items()},
                     "fingerprint of the data": fingerprint(Splits(source, source)).tolist()}
         partial = run_on_all(comm, lambda: Partial(
@@ -62,7 +64,7 @@ def convert(settings: ConvertSettings) -> None:
         run_on_all(comm, lambda: _finish(writer, partial) if partial is not None else None, NotWritten)
     if comm.world.is_root:
         with comm.busy("measuring what was gained"):
-            _say(settings, writer, source, bytes_before, checksum(sum(partial.digests, [])))
+            _say(settings, writer, source, bytes_before, partial.pieces)
     comm.barrier()  # the ranks end together
 
 
@@ -113,18 +115,18 @@ def _write_all(samples: InOrder | Shuffled, writer: Writer, partial: Partial | N
     for step in range(len(plan.batch_sizes)):
         read, _ = samples.reader.read(plan, step, step + 1)
         values, first = writer.layout.as_written(read), (done + step * comm.world.size + comm.world.rank) * writer.rows
-        digests = writer.layout.digests(values)
+        notes = writer.layout.notes(values)
         # in the last step there may be none for this rank
         run_on_all(comm, lambda first=first, values=values: _written(writer, first, values) if len(values[SAMPLES]) else None,
                    NotWritten)
-        texts = gather_texts(comm, " ".join(digests))
+        texts = gather_texts(comm, " ".join(notes))
         noted = [text.split() for text in texts if text]
         run_on_all(comm, lambda noted=noted: None if partial is None else partial.note(noted), NotWritten)
 
 
 def _where_it_stands(partial: Partial | None, comm: Communicator) -> tuple[int, int | None]:
     """How many stretches are written already, and the window of their order."""
-    mine = "" if partial is None else f"{len(partial.digests)} {-1 if partial.window is None else partial.window}"
+    mine = "" if partial is None else f"{len(partial.noted)} {-1 if partial.window is None else partial.window}"
     done, window = map(int, broadcast_text(comm, mine).split())
     return done, None if window < 0 else window
 
@@ -139,17 +141,22 @@ def _written(writer: Writer, first: int, values: dict[str, np.ndarray]) -> None:
 
 def _finish(writer: Writer, partial: Partial) -> None:
     try:
-        writer.end(checksum(sum(partial.digests, [])))
+        writer.end({"checksum": checksum(partial.pieces),
+                    "statistics": statistics(partial.pieces, list(writer.layout.fields))})
         partial.finish()
     except OSError as error:
         raise NotWritten(f"{partial.destination} cannot be written ({error.strerror or error}): make room, and start "
                          "again") from None
 
 
-def _say(settings: ConvertSettings, writer: Writer, source: Source, bytes_before: int, sha: str) -> None:
+def _say(settings: ConvertSettings, writer: Writer, source: Source, bytes_before: int, pieces: list[str]) -> None:
     destination = str(Path(settings.destination))
     how = writer.how_to_read(destination)
     print(f"{source.count:,} samples are in {destination}, {writer.about['order']}; read them with {how}\n"
-          f"sha256 of the values: {sha}", flush=True)
+          f"sha256 of the values: {checksum(pieces)}", flush=True)
+    for name, said in statistics(pieces, list(writer.layout.fields)).items():
+        if said["count"]:
+            print(f"{name}: {said['count']:,} numbers from {said['min']:.6g} to {said['max']:.6g}, mean {said['mean']:.6g}, "
+                  f"standard deviation {said['std']:.6g}", flush=True)
     made = [Path(destination).with_name(name) for name in writer.names]
     print(gained(source, bytes_before, how.split()[1], made), flush=True)

@@ -1,7 +1,7 @@
 """`x.h5`: each field a contiguous data set, whose room the root allocates, so that every rank can write its rows there.
 
-Such a file is read sample by sample, through a memory map. The checksum, an attribute of the file, is put in its place at
-the end, as bytes: HDF5 itself, killed meanwhile, could leave a file that it cannot open.
+Such a file is read sample by sample, through a memory map. Its checksum and its statistics, attributes of the file, are put
+in their places at the end, as bytes: HDF5 itself, killed meanwhile, could leave a file that it cannot open.
 """
 
 import hashlib
@@ -17,6 +17,8 @@ from hvd_ae.data.formats.hdf5_file import open_hdf5
 from hvd_ae.data.source import SAMPLES
 
 _NO_CHECKSUM_YET = hashlib.sha256(b"hvd_ae: here will be a checksum").hexdigest().encode()  # as long as one, and found again
+_NO_STATISTICS_YET = hashlib.sha256(b"hvd_ae: here will be statistics").hexdigest().encode()
+_BYTES_OF_A_FIELD = 256  # of its statistics as JSON: its name, and five numbers of at most 24 letters
 _HEAD = 1 << 16  # bytes of an HDF5 file, within which attributes lie that are written first
 
 
@@ -31,6 +33,7 @@ class Hdf5Writer(Writer):
             # attributes have at most 64 KB, and names of classes a data set of their own
             if self.about is not None:
                 file.attrs["checksum"] = np.bytes_(_NO_CHECKSUM_YET)
+                file.attrs["statistics"] = np.bytes_(self._padded(_NO_STATISTICS_YET))
                 file.attrs["about"] = json.dumps({name: value for name, value in self.about.items() if name != "names"})
             for field, declared in self.layout.fields.items():
                 creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -43,7 +46,8 @@ class Hdf5Writer(Writer):
             for field, names in self.layout.names.items():
                 file[f"{field}_names"] = names
         if self.about is not None:
-            self._place_of_checksum()
+            self._place_of(_NO_CHECKSUM_YET)
+            self._place_of(_NO_STATISTICS_YET)
         with open(self.path, "rb+") as file:
             os.fsync(file.fileno())
 
@@ -59,13 +63,16 @@ class Hdf5Writer(Writer):
         """What was written of a stretch, or of a part of it."""
         return read_rows(self.path, self._place(field, first), rows, self.layout.fields[field])
 
-    def end(self, checksum: str) -> None:
+    def end(self, found: Mapping[str, object]) -> None:
         if self.about is None:
             return
         with open_hdf5(self.path) as file:
-            is_written = bytes(file.attrs["checksum"]) == checksum.encode()
-        if not is_written:
-            write_rows(self.path, self._place_of_checksum(), np.frombuffer(checksum.encode(), np.uint8))
+            is_missing = {word: bytes(file.attrs[name]).rstrip() == word
+                          for name, word in (("checksum", _NO_CHECKSUM_YET), ("statistics", _NO_STATISTICS_YET))}
+        for word, text in ((_NO_CHECKSUM_YET, found["checksum"].encode()),
+                           (_NO_STATISTICS_YET, self._padded(json.dumps(found["statistics"]).encode()))):
+            if is_missing[word]:
+                write_rows(self.path, self._place_of(word), np.frombuffer(text, np.uint8))
 
     def how_to_read(self, destination: str) -> str:
         return f"--data {destination}:{SAMPLES}{self._beside({field: field for field in self.layout.fields})}"
@@ -73,8 +80,11 @@ class Hdf5Writer(Writer):
     def _place(self, field: str, row: int) -> int:
         return self._offsets[field] + row * self.layout.fields[field].bytes_read
 
-    def _place_of_checksum(self) -> int:
+    def _padded(self, text: bytes) -> bytes:
+        return text.ljust(_BYTES_OF_A_FIELD * len(self.layout.fields))
+
+    def _place_of(self, word: bytes) -> int:
         with open(self.path, "rb") as file:
-            place = file.read(_HEAD).find(_NO_CHECKSUM_YET)
+            place = file.read(_HEAD).find(word)
         assert place > 0, "HDF5 does not keep the attribute where it was looked for"
         return place

@@ -1,11 +1,11 @@
 """What is written: which values, and the stretches in which it is done, which are the same on any number of ranks."""
 
-import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from hvd_ae.commands.convert.pieces import note
 from hvd_ae.data.epoch_plan import EpochPlan
 from hvd_ae.data.order import Order
 from hvd_ae.data.source import LABELS, SAMPLES, Field, Source
@@ -49,20 +49,10 @@ class Layout:
         return {name: values if values.dtype == self.fields[name].dtype and self._read[name].scale == self.fields[name].scale
                 else self._read[name].as_seen(values) for name, values in read.items()}
 
-    def digests(self, values: Mapping[str, np.ndarray]) -> list[str]:
-        """SHA-256 of each piece of a stretch that begins with a piece: the fields' bytes, by the fields' names."""
-        found = []
-        for first in range(0, len(next(iter(values.values()))), self.rows_a_piece):
-            digest = hashlib.sha256()
-            for name in sorted(values):
-                digest.update(np.ascontiguousarray(values[name][first : first + self.rows_a_piece]).data)
-            found.append(digest.hexdigest())
-        return found
-
-
-def checksum(digests: Sequence[str]) -> str:
-    """SHA-256 of all pieces' digests in their order."""
-    return hashlib.sha256(b"".join(map(bytes.fromhex, digests))).hexdigest()
+    def notes(self, values: Mapping[str, np.ndarray]) -> list[str]:
+        """What is noted of each piece of a stretch that begins with a piece."""
+        return [note({name: array[first : first + self.rows_a_piece] for name, array in values.items()})
+                for first in range(0, len(next(iter(values.values()))), self.rows_a_piece)]
 
 
 def _written(name: str, field: Field) -> Field:

@@ -39,9 +39,9 @@ class NpyWriter(Writer):
         """What was written of a stretch, or of a part of it."""
         return read_rows(self._path(field), self._place(field, first), rows, self.layout.fields[field])
 
-    def end(self, checksum: str) -> None:
+    def end(self, found: Mapping[str, object]) -> None:
         if self.about is not None:
-            write_atomically(self._note, json.dumps({**self.about, "checksum": checksum}, indent=1) + "\n")
+            write_atomically(self._note, json.dumps({**self.about, **found}, indent=1) + "\n")
 
     def how_to_read(self, destination: str) -> str:
         stem = destination.removesuffix(".npy")

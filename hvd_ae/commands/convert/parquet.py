@@ -46,12 +46,11 @@ class ParquetWriter(Writer):
         begin = first % self.rows
         return values[begin : begin + rows]
 
-    def end(self, checksum: str) -> None:
+    def end(self, found: Mapping[str, object]) -> None:
         for left_over in self.path.glob("*.partial"):
             left_over.unlink()
         if self.about is not None:
-            about = {**self.about, "checksum": checksum}
-            write_atomically(self.path / "convert.json", json.dumps(about, indent=1) + "\n")
+            write_atomically(self.path / "convert.json", json.dumps({**self.about, **found}, indent=1) + "\n")
 
     def _part(self, row: int) -> Path:
         digits = max(5, len(str(self.layout.count // self.rows)))

@@ -44,21 +44,26 @@ class Partial:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.folder)
             self._claim()
-            self.digests, self.window = self._go_on(dict(identity), window)
+            self.noted, self.window = self._go_on(dict(identity), window)
         except OSError as error:
             if not self._begun.exists():
                 self._drop()
             raise Refused(f"{destination} cannot be written ({error.strerror or error}): name another place") from None
 
-    def note(self, digests: list[list[str]]) -> None:
-        """Of stretches that are on the disk, in their order, the digests of each one's pieces.
+    @property
+    def pieces(self) -> list[str]:
+        """What was noted of each piece, in their order."""
+        return [piece for stretch in self.noted for piece in stretch]
+
+    def note(self, stretches: list[list[str]]) -> None:
+        """Of stretches that are on the disk, in their order, what is noted of each one's pieces.
 
         Raises:
             NotWritten: no room, or the folder is another job's by now.
         """
         self._lock.check()
-        self.digests += digests
-        append_line(self._done, "\n".join(" ".join(each) for each in digests))
+        self.noted += stretches
+        append_line(self._done, "\n".join(" ".join(each) for each in stretches))
 
     def finish(self) -> None:
         """Give everything its name; the destination's last, so that it is whole where it is seen."""
@@ -110,7 +115,7 @@ class Partial:
             return None
 
     def _go_on(self, identity: dict, window: int | None) -> tuple[list[list[str]], int | None]:
-        """The digests of all stretches that are written already, and the window; from nothing where there is no note."""
+        """What was noted of all stretches that are written already, and the window; from nothing where there is no note."""
         identity = json.loads(json.dumps(identity))
         was_moved = not all((self.folder / name).exists() for name in self._writer.names)  # by a start killed right after
         if not self._begun.exists() or (self._replaces and (was_moved or self._begun_with() != identity)):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
-from hvd_ae.data.order import AsItLies, Order
+from hvd_ae.data.order import AsItLies, Order, layout_digest
 from hvd_ae.data.reading import DirectReader, Reader
 from hvd_ae.data.source import Source
 from hvd_ae.data.windows import WindowReader
@@ -19,7 +19,7 @@ class InOrder:
         rows: samples of a stretch.
     """
 
-    window = None  # none that the result depends on
+    window, layout = None, None  # none that the result depends on
 
     def __init__(self, source: Source, rows: int, comm: Communicator):
         firsts, world = np.asarray(source.block_starts), comm.world
@@ -39,6 +39,8 @@ class InOrder:
 class Shuffled:
     """The samples in the order of the first epoch of a training, read as that reads them.
 
+    layout: what a window means; a later start must have the same.
+
     Raises:
         Refused: on every rank, where the memory is too small for what is asked for.
     """
@@ -46,6 +48,7 @@ class Shuffled:
     def __init__(self, source: Source, seed: int, shuffle_memory: str | None, comm: Communicator):
         settings = run_on_all(comm, TrainSettings(seed=seed, shuffle_memory=shuffle_memory).resolved)
         self._input = Input(source, list(source.fields), settings, comm)
+        self.layout = layout_digest(source.block_starts)
 
     @property
     def window(self) -> int | None:
@@ -58,7 +61,7 @@ class Shuffled:
         Raises:
             Refused: on every rank, where another window was asked for.
         """
-        self._input.set_window(window)
+        self._input.set_window(window, self.layout)
 
     @property
     def order(self) -> Order:

@@ -55,8 +55,12 @@ class Writer(ABC):
         """Put the stretch that begins with this sample in its place; it is on the disk when this returns."""
 
     @abstractmethod
-    def end(self, checksum: str) -> None:
-        """Say what is in it; may be called again by a later start (the root calls it)."""
+    def end(self, found: Mapping[str, object]) -> None:
+        """Note what is known of it at the end beside `about`; may be called again by a later start (the root calls it).
+
+        Args:
+            found: its `checksum` and, by field, the `statistics` of its numbers; not looked at where `about` is None.
+        """
 
     @abstractmethod
     def how_to_read(self, destination: str) -> str:

@@ -44,8 +44,8 @@ class ZarrWriter(Writer):
             raise NotWritten(f"{self.path} cannot be written ({' '.join(str(error).split())[:200]}): make room, or see to the "
                              "file system, and start again") from None
 
-    def end(self, checksum: str) -> None:
-        attributes = {**self.about, "checksum": checksum}
+    def end(self, found: Mapping[str, object]) -> None:
+        attributes = {**self.about, **found}
         write_atomically(self.path / "zarr.json", json.dumps(
             {"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=1) + "\n")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.data.formats import arrow
 from hvd_ae.data.source import LABELS, SAMPLES, BlockSource, Field
 from hvd_ae.data.spec import Spec, field_beside
@@ -17,7 +18,6 @@ from hvd_ae.errors import Refused
 
 _INDEX = re.compile(r"__index_level_\d+__|")  # what pandas calls the row numbers that it saves, in Parquet and in CSV
 _LISTED = 30  # columns in a message
-_BYTES_A_BLOCK = 1 << 20
 
 
 class TableSource(BlockSource):
@@ -147,7 +147,7 @@ def _listed(schema) -> str:
 
 
 def join_parts(rows: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], list[range]]:
-    """Blocks of consecutive parts of a file, small ones together up to about a megabyte.
+    """Blocks of consecutive parts of a file, small ones together.
 
     Args:
         rows: of each part; one without rows makes no block.
@@ -156,9 +156,9 @@ def join_parts(rows: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], li
     Returns:
         The number of each block's first row, and the parts of each block.
     """
-    starts, firsts, row, filled = [], [], 0, 0
+    starts, firsts, row, filled, most = [], [], 0, 0, bytes_a_block(sum(sizes))
     for part, (count, size) in enumerate(zip(rows, sizes)):
-        if count and (not starts or filled + size > _BYTES_A_BLOCK):
+        if count and (not starts or filled + size > most):
             starts.append(row)
             firsts.append(part)
             filled = 0

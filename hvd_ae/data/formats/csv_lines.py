@@ -9,10 +9,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.log import log
 
-BYTES_A_PIECE = 4 << 20
+BYTES_A_PIECE = 4 << 20  # at most
 _LONGEST_ROW = 64 << 20
 _SECONDS_BETWEEN_WORDS = 10
 
@@ -28,7 +29,7 @@ class Lines:
 
 
 def index_lines(path: Path, name: str) -> Lines:
-    """Blocks of about four megabytes.
+    """Blocks of at most about four megabytes.
 
     Raises:
         Refused: a quotation mark that nothing closes, or a row that is no row of a table.
@@ -36,8 +37,8 @@ def index_lines(path: Path, name: str) -> Lines:
     offsets, rows, quotes, second, has_quoted = [0], [0], 0, 0, False
     with open(path, "rb") as file:
         end = _end_of_rows(file)
-        at, row = 0, 0
-        for piece in announced(file, end, f"data={name!r}: finding its lines"):
+        at, row, block = 0, 0, bytes_a_block(end, BYTES_A_PIECE)
+        for piece in announced(file, end, f"data={name!r}: finding its lines", at_a_time=block):
             ends = _row_ends(piece, quotes)
             has_quoted |= ends.size < piece.count(b"\n")
             quotes += piece.count(b'"')
@@ -56,19 +57,20 @@ def index_lines(path: Path, name: str) -> Lines:
     if offsets[-1] < end:  # the last row's end is left out
         offsets.append(end)
         rows.append(row + 1)
-    if len(rows) > 2 and rows[-1] - rows[-2] == 1 and offsets[-1] - offsets[-2] < BYTES_A_PIECE // 4:
+    if len(rows) > 2 and rows[-1] - rows[-2] == 1 and offsets[-1] - offsets[-2] < block // 4:
         del offsets[-2], rows[-2]  # no block of its own for a last line
     return Lines(offsets, rows, second or end, has_quoted)
 
 
-def announced(file: BinaryIO, end: int, doing: str, progress: BinaryIO | None = None) -> Iterator[bytes]:
+def announced(file: BinaryIO, end: int, doing: str, progress: BinaryIO | None = None,
+              at_a_time: int | None = None) -> Iterator[bytes]:
     """Pieces of a file up to a byte; now and then the log is told how far it is.
 
     Args:
         end: of `file`; and, of `progress` (such as the packed file that `file` unpacks), what counts as all of it.
     """
-    said, at = time.monotonic(), 0
-    while piece := file.read(BYTES_A_PIECE if progress else min(BYTES_A_PIECE, end - at)):
+    said, at, at_a_time = time.monotonic(), 0, at_a_time or BYTES_A_PIECE
+    while piece := file.read(at_a_time if progress else min(at_a_time, end - at)):
         at += len(piece)
         yield piece
         if time.monotonic() - said > _SECONDS_BETWEEN_WORDS:

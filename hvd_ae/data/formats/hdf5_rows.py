@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.data.formats import hdf5_virtual
 from hvd_ae.data.formats.packing import NAMES, Packing, Unpacked
 from hvd_ae.data.formats.rows import Rows
 from hvd_ae.errors import Refused
 
-BYTES_A_BLOCK = 1 << 20  # at least, where chunks are smaller
 _MOST_BYTES = 1 << 32  # of one block: HDF5 has no larger chunks
 _MOST_BLOCKS = 10_000_000  # or a block for each byte of the file, if that is more: else a damaged file could claim any number
 _GZIP, _SHUFFLE = 1, 2
@@ -52,7 +52,7 @@ def check_filters(data_set, name: str) -> None:
 
 
 def block_starts(data_set, name: str, file_bytes: int) -> np.ndarray:
-    """The first sample of each block: whole chunks along the first axis, and about a megabyte where chunks are smaller.
+    """The first sample of each block: whole chunks along the first axis, several where they are small.
 
     Raises:
         Refused: sizes that only a damaged file has.
@@ -70,7 +70,8 @@ def block_starts(data_set, name: str, file_bytes: int) -> np.ndarray:
 
 def rows_of_block(data_set) -> int:
     rows_a_chunk = data_set.chunks[0] if data_set.chunks else 1
-    return rows_a_chunk * max(1, BYTES_A_BLOCK // (rows_a_chunk * _row_bytes(data_set)))
+    row_bytes = _row_bytes(data_set)
+    return rows_a_chunk * max(1, bytes_a_block(len(data_set) * row_bytes) // (rows_a_chunk * row_bytes))
 
 
 def mapped(data_set) -> np.ndarray | None:

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from hvd_ae.data.arrays import ArraySource
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.data.formats.classes import Numbered, is_text, names_of
 from hvd_ae.data.formats.packing import NAMES, Packing, Unpacked
 from hvd_ae.data.formats.rows import Rows, RowsSource
 from hvd_ae.data.source import LABELS, SAMPLES, Field, Source
 from hvd_ae.data.spec import Spec, check_sample_kind, field_beside
 from hvd_ae.errors import Refused
-
-_BYTES_A_BLOCK = 1 << 20
 
 
 def read(spec: Spec) -> Source:
@@ -84,7 +83,8 @@ def _read(spec: Spec) -> Source:
     if all(isinstance(of_field, np.ndarray) for of_field in rows.values()):
         arrays = {name: array.reshape(count, *fields[name].shape) for name, array in rows.items()}
         return ArraySource(spec.name, arrays, fields)
-    rows_a_block = max(1, _BYTES_A_BLOCK // max(1, fields[SAMPLES].bytes_stored))
+    row_bytes = max(1, fields[SAMPLES].bytes_stored)
+    rows_a_block = max(1, bytes_a_block(count * row_bytes) // row_bytes)
     return RowsSource(spec.name, fields, count, np.arange(0, count, rows_a_block), [spec.path], partial(_open_rows, columns))
 
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.data.formats import crc32c
 
 _HEADER, _FOOTER = 12, 4  # bytes: the length and its checksum; that of the data
-_BYTES_A_BLOCK = 1 << 20
-_FORMAT = 1
+_FORMAT = 2
 _AT_A_TIME = 1 << 16  # headers whose checksums are compared together
 _SHORT = 1 << 16  # bytes of a record that is read over rather than jumped over
 
@@ -82,10 +82,10 @@ def frames(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _built(file: int, size: int) -> Index:
-    starts, offsets, count, at = [], [], 0, 0
+    starts, offsets, count, at, block = [], [], 0, 0, bytes_a_block(size)
     seen, seen_at, headers, length = b"", 0, bytearray(), 0
     while at < size:
-        if not offsets or at - offsets[-1] >= _BYTES_A_BLOCK:
+        if not offsets or at - offsets[-1] >= block:
             starts.append(count)
             offsets.append(at)
         if at + _HEADER > seen_at + len(seen):

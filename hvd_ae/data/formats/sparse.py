@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.errors import Refused
 
-_BYTES_A_BLOCK = 1 << 20  # made dense, at least
-_MOST_BYTES_A_BLOCK = 16 << 20
+_MOST_BYTES_A_BLOCK = 16 << 20  # made dense
 _CHUNKS_A_BLOCK = 4  # of the values, if that is not too much: blocks do not end where chunks end, and those are decoded twice
 _BYTES_IN_MEMORY = 256 << 20  # of a matrix that is stored by columns, which takes all of it to give one row
 _MOST_BLOCKS = 10_000_000
@@ -42,7 +42,7 @@ class Layout:
     def block_starts(self) -> np.ndarray:
         count, columns = self.shape
         row_bytes, values_a_row = max(1, columns * 4), max(1.0, self.stored / count)
-        rows = max(_BYTES_A_BLOCK // row_bytes,
+        rows = max(bytes_a_block(count * row_bytes) // row_bytes,
                    min(_MOST_BYTES_A_BLOCK // row_bytes, math.ceil(_CHUNKS_A_BLOCK * self.values_a_chunk / values_a_row)), 1)
         if count // rows > _MOST_BLOCKS or row_bytes > 1 << 31:
             raise ValueError(f"a matrix that is said to be {count} x {columns}")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from hvd_ae.data.blocks import bytes_a_block
 from hvd_ae.data.formats.optional import import_for
 from hvd_ae.data.formats.zarr_metadata import DRIVERS, Array, arrays_of, listed
 from hvd_ae.data.source import LABELS, SAMPLES, BlockSource, Field, Source, as_read
 from hvd_ae.data.spec import Spec, check_sample_kind, field_beside
 from hvd_ae.errors import Refused
 
-_BYTES_A_BLOCK = 1 << 20  # small chunks are read together, up to so much
 _BYTES_CACHED = 64 << 20  # of what lies beside the samples: a chunk of labels spans many blocks
 _MOST_BLOCKS = 1 << 26
 
@@ -82,14 +82,14 @@ class _ZarrSource(BlockSource):
 
 
 def _rows_a_block(store, spec: Spec) -> int:
-    """A chunk's samples (of a shard, an inner chunk's: it is read alone), or as many chunks' as make about a megabyte."""
+    """A chunk's samples (of a shard, an inner chunk's: it is read alone), or as many chunks' as are read at once."""
     rows = min(store.chunk_layout.read_chunk.shape[0], store.shape[0])
     bytes_a_row = math.prod(store.shape[1:]) * store.dtype.numpy_dtype.itemsize
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if rows * bytes_a_row > memory:
         raise Refused(f"data={spec.name!r} has chunks of {rows} samples, {rows * bytes_a_row / 2**30:.3g} GiB, more than the "
                       f"{memory / 2**30:.3g} GiB of memory here: write it anew with smaller chunks along the first axis")
-    rows *= max(1, _BYTES_A_BLOCK // (rows * bytes_a_row))
+    rows *= max(1, bytes_a_block(store.shape[0] * bytes_a_row) // (rows * bytes_a_row))
     if store.shape[0] // rows > _MOST_BLOCKS:
         raise Refused(f"data={spec.name!r} says that it holds {store.shape[0]} samples, {rows} a block: write it anew with "
                       "larger chunks along the first axis, or mend its metadata")

@@ -52,7 +52,7 @@ def restore_newest(session: Session, folder: Path) -> Resumed:
             bad.append(fault)
             unusable.append(path)
             continue
-        session.input.set_window(read.window)
+        session.input.set_window(read.window, read.layout)
         _assign(session, read, shared, own)
         session.cursor = read.cursor
         for callback in session.callbacks:
@@ -135,6 +135,7 @@ class _Checkpoint:
         self.is_exact = self.ranks == self._world.size and self._has_same_period
         self.records, self.had_schedule, self.callbacks = (manifest[name] for name in ("records", "had_schedule", "callbacks"))
         self.window: int | None = manifest["window"]
+        self.layout: int | None = manifest.get("layout")
         self._own_files = read_json(path / f"{own_prefix(self._world.rank)}json") if self._has_own and self.is_exact else {}
 
     @property

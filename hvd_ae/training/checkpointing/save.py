@@ -100,7 +100,8 @@ def taken(session: "Session", records: Sequence[dict] = ()) -> Taken:
         "settings": {name: getattr(session.settings, name) for name in same_on_resume()}, "variables": variables_of(session),
         "data": session.settings.data, "data_fingerprint": session.data_fingerprint, "records": list(records),
         "statistics": None if session.statistics is None else session.statistics.digest,
-        "window": session.input.memory.window, "had_schedule": session.learner.schedule_shift is not None,
+        "window": session.input.memory.window, "layout": session.input.layout,
+        "had_schedule": session.learner.schedule_shift is not None,
         "version": version("hvd_ae"),
         "callbacks": {callback.name: callback.state() for callback in session.callbacks if callback.name},
     }

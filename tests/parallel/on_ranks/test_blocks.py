@@ -11,6 +11,7 @@ from hvd_ae.data.source import Splits
 from hvd_ae.errors import Refused
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.training import execution
+from hvd_ae.training import input as training_input
 from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.checkpointing.save import save
 from hvd_ae.training.input import Input
@@ -110,7 +111,7 @@ def test_law_1_in_windows(comm):
 
 @pytest.mark.parametrize("partition", [pytest.param("reshuffled", marks=pytest.mark.jobs("horovod-2")),
                                        pytest.param("contiguous", marks=pytest.mark.jobs("mpi-2"))])
-def test_law_4_goes_on_in_the_middle_of_a_window(comm, tmp_path_factory, partition):
+def test_law_4_goes_on_in_the_middle_of_a_window(comm, tmp_path_factory, partition, monkeypatch):
     folder, memory = shared_folder(comm, tmp_path_factory), MEMORY[Kept.WINDOWS]
 
     def run(steps=None, **changes):
@@ -128,6 +129,9 @@ def test_law_4_goes_on_in_the_middle_of_a_window(comm, tmp_path_factory, partiti
         run(resume=True, memory=100 * BYTES)
     [value] = re.findall(r"--shuffle-memory (\w+)", str(refusal.value))
     np.testing.assert_array_equal(run(resume=True, memory=value), whole)  # the value that it names does
+    monkeypatch.setattr(training_input, "layout_digest", lambda block_starts: 0)
+    with pytest.raises(Refused, match="this was begun within windows of other blocks than data='blocks' has now"):
+        run(resume=True)
 
 
 @pytest.mark.jobs("mpi-2")

@@ -52,7 +52,7 @@ def netcdf3_file(path, is_record, version=1):
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("is_record", [False, True])
 def test_netcdf3(tmp_path, is_record, version, monkeypatch):
-    monkeypatch.setattr(netcdf3, "_BYTES_A_BLOCK", 500)
+    monkeypatch.setattr(netcdf3, "bytes_a_block", lambda data_bytes: 500)
     path = netcdf3_file(tmp_path / "a.nc", is_record, version)
     source = opened(f"{path}:T", beside={"targets": "last"})
     assert isinstance(source, ArraySource) and source.arrays[SAMPLES].mode == "r"

@@ -71,11 +71,14 @@ def test_windows_hold_whole_blocks_and_every_sample_once(window):
     assert np.array_equal(np.sort(numbers), np.arange(75))
     block_of = np.searchsorted(STARTS, numbers, side="right") - 1
     seen: set = set()
-    for number in range(-(-len(STARTS) // window)):
+    windows = -(-len(STARTS) // window)
+    for number in range(windows):
         first, end = order.window_range(number)
         here = set(block_of[first:end])
-        assert len(here) == min(window, len(STARTS) - number * window)
+        assert len(STARTS) // windows <= len(here) <= min(window, -(-len(STARTS) // windows))
         assert not here & seen
+        stretches = {block // windows for block in here}  # of as many consecutive blocks as there are windows
+        assert len(stretches) == len(here)
         seen |= here
         assert order.window_of(first) == order.window_of(end - 1) == number
         firsts, sizes = order.blocks_of(number)
@@ -83,6 +86,25 @@ def test_windows_hold_whole_blocks_and_every_sample_once(window):
         assert np.array_equal(together[order.places(number, np.arange(first, end))], numbers[first:end])
     scattered = np.random.default_rng(1).integers(75, size=40)
     assert np.array_equal(order.indices(scattered), numbers[scattered])
+
+
+def test_windows_of_data_that_lie_sorted_resemble_all_of_them():
+    """Of 100 blocks of 10 classes that lie sorted, each window of 10 blocks has one of every class."""
+    for epoch in range(20):
+        order = WindowedOrder(np.arange(0, 800, 8), np.full(100, 8), 10, 3, epoch)
+        for window in range(10):
+            assert np.array_equal(np.bincount(order.blocks_of(window)[0] // 80, minlength=10), np.ones(10))
+
+
+def test_every_block_comes_early_as_often_as_late():
+    """A block of the first, a middle and the last stretch, which is shorter: half the epochs, within 5 sigma."""
+    early = np.zeros(103)
+    for epoch in range(300):
+        order = WindowedOrder(np.arange(0, 824, 8), np.full(103, 8), 10, 3, epoch)
+        blocks = [order.blocks_of(window)[0] // 8 for window in range(11)]
+        assert {len(each) for each in blocks} == {9, 10}
+        early[np.concatenate(blocks[:5])] += 1
+    assert (abs(early / 300 - 5 / 11) < 5 * np.sqrt(0.25 / 300)).all()
 
 
 def test_an_order_depends_on_seed_epoch_layout_and_window_alone():
