@@ -6,6 +6,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hvd_ae.collectives.point_to_point import poll_with_backoff
+from hvd_ae.collectives.put_rows import put_rows
 from hvd_ae.collectives.row_memory import RowMemory
 from hvd_ae.runtime.nodes import numbers_of_all
 
@@ -63,7 +64,7 @@ class RowExchange:
             here, own = self._place[owners] >= 0, memory.whole
             near = self._place[owners[here]] * memory.rows + rows[here]
         for name, array in own.items():
-            _put(array, near, into[name], places[here])
+            put_rows(array, near, into[name], places[here])
         if memory.whole is None or self._node.size < self.size:
             self._send(owners[~here], rows[~here], memory.own, into, places[~here])
 
@@ -104,15 +105,6 @@ class RowExchange:
         poll_with_backoff(request.Test, lambda: _LONGEST)
         self.calls += 1
         self.is_waiting = False
-
-
-def _put(array: np.ndarray, rows: np.ndarray, into: np.ndarray, places: np.ndarray) -> None:
-    """Rows of an array to places of another one, which ascend; where these are one stretch, without a copy between."""
-    if len(places) and places[-1] - places[0] + 1 == len(places):
-        # "clip" and not "raise", for which NumPy would take them to memory of its own first
-        np.take(array, rows, axis=0, out=into[places[0] : places[-1] + 1], mode="clip")
-    else:
-        into[places] = array[rows]
 
 
 class _RowType:

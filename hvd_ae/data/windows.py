@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvd_ae.collectives.put_rows import put_rows
 from hvd_ae.data.epoch_plan import EpochPlan
 from hvd_ae.data.order import Rest, WindowedOrder
 from hvd_ae.data.partition import dealt
@@ -72,7 +73,7 @@ class WindowReader(Reader):
             self._exchange.take(owners, rows, window.memory, chosen, inside)
             return
         for name, array in window.memory.items():
-            chosen[name][inside] = array[rows]
+            put_rows(array, rows, chosen[name], inside)
 
     def _decode_ahead(self, number: int, position: int) -> None:
         """Decode as large a part of the next window as steps have taken of this one."""

@@ -90,7 +90,7 @@ def test_every_kind_of_feature_is_read(written, file, again):
         assert_holds(source, ARRAYS[name], field)
     assert_holds(opened(f"{written / file}:x", beside={LABELS: "small"}), ARRAYS["small"], LABELS)
     assert (written / f"{file}.index").exists()
-    assert (30 < len(source.block_starts) < 34) if file.startswith("plain") else len(source.block_starts) == 1  # 4.2 MB
+    assert (len(source.block_starts) > 15) if file.startswith("plain") else len(source.block_starts) == 1  # 4.2 MB
 
 
 def test_what_the_samples_are_where_it_is_not_said(written):
