@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import sys
 
 import pytest
@@ -45,8 +46,11 @@ print(json.dumps({"val_elbo": -model.evaluate(validation, validation, batch_size
                   "val_active_units": int((means.var(axis=0) > 0.01).sum())}))
 """
 
+# On one core, as the run that it is compared with; the seconds of each epoch but the first, in which Keras traces.
 CONV = """
-import sys, json, time, numpy as np, keras
+import sys, json, time, numpy as np, keras, tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
 from hvd_ae.data.download import load
 epochs, seed = map(int, sys.argv[1:])
 data = load("fashion-mnist", 0)
@@ -62,15 +66,11 @@ model = keras.Sequential([
     L.Conv2DTranspose(16, 3, strides=2, padding="same", activation="relu"),
     L.Conv2D(1, 3, padding="same", activation="sigmoid")])
 model.compile(keras.optimizers.Adam(1e-3), "mse")
-model.fit(train[:1280], train[:1280], batch_size=128, epochs=1, verbose=0)
-keras.utils.set_random_seed(seed)
-model = keras.models.clone_model(model)
-model.compile(keras.optimizers.Adam(1e-3), "mse")
-started = time.perf_counter()
-model.fit(train, train, batch_size=128, epochs=epochs, verbose=0)
-seconds = time.perf_counter() - started
+ends = []
+model.fit(train, train, batch_size=128, epochs=epochs, verbose=0,
+          callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))])
 print(json.dumps({"val_mse": model.evaluate(validation, validation, batch_size=1000, verbose=0),
-                  "samples_per_second": epochs * len(train) / seconds}))
+                  "samples_per_second": (epochs - 1) * len(train) / (ends[-1] - ends[0])}))
 """
 
 
@@ -93,11 +93,19 @@ def test_variational_comes_to_the_bound_of_plain_keras(tmp_path, seed, epochs=20
     assert abs(ours["val_active_units"] - theirs["val_active_units"]) <= 1
 
 
-def test_conv_comes_to_the_error_of_plain_keras(tmp_path, epochs=5, seed=0):
-    succeeded(run([HVD_AE, "train", "--data", "fashion-mnist", "--model", "conv", "--widths", "16,32", "--code", "32",
-                   "--epochs", str(epochs), "--seed", str(seed), "--collectives", "single", "--threads", "1",
-                   "--run-dir", str(tmp_path / "run")], timeout=3000))
-    ours = json.loads((tmp_path / "run" / "summary.json").read_text())
-    theirs = by_keras(CONV, epochs, seed)
-    print(ours["val_mse"], theirs["val_mse"], ours["samples_per_second"], theirs["samples_per_second"])
-    assert ours["val_mse"] <= 1.02 * theirs["val_mse"]
+def test_conv_comes_to_the_error_of_plain_keras_at_its_speed(tmp_path, epochs=5, seeds=(0, 1, 2)):
+    """In turns, one core each; the median of the turns' ratios, since a machine is not equally fast at all times."""
+    errors, speeds = [], []
+    for seed in seeds:
+        run_dir = tmp_path / str(seed)
+        succeeded(run([HVD_AE, "train", "--data", "fashion-mnist", "--model", "conv", "--widths", "16,32", "--code", "32",
+                       "--epochs", str(epochs), "--seed", str(seed), "--collectives", "single", "--threads", "1",
+                       "--run-dir", str(run_dir)], timeout=3000))
+        *_, last = records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+        theirs = by_keras(CONV, epochs, seed)
+        errors.append((last["val_mse"], theirs["val_mse"]))
+        speeds.append(statistics.median(each["samples_per_second"] for each in records[1:]) / theirs["samples_per_second"])
+        print(errors[-1], speeds[-1])
+    ours, plain = (statistics.mean(each) for each in zip(*errors))
+    assert ours <= 1.02 * plain
+    assert statistics.median(speeds) >= 0.8
