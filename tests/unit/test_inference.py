@@ -14,6 +14,7 @@ from hvd_ae.commands.convert.hdf5 import Hdf5Writer
 from hvd_ae.commands.convert.layout import Layout
 from hvd_ae.commands.convert.npy import NpyWriter
 from hvd_ae.commands.convert.parquet import ParquetWriter
+from hvd_ae.commands.score.picture import histogram
 from hvd_ae.data.arrays import from_arrays
 from hvd_ae.data.source import SAMPLES
 from hvd_ae.errors import Refused
@@ -168,7 +169,10 @@ def test_scores_and_thresholds_are_numpys_of_what_keras_gives(place, monkeypatch
     shares = np.square(errors(judged[first["sample"] : first["sample"] + 1]))[0]
     assert {each["feature"]: pytest.approx(each["share"], rel=1e-2, abs=1e-4) for each in first["features"]} == \
         dict(enumerate(shares / shares.sum()))
-    assert (place / "run" / "score.png").stat().st_size > 1000
+    page = (place / "run" / "report.html").read_text()
+    assert "How the scores lie, and the threshold" in page and f"{found['threshold']:.4g}" in page
+    below_zero = histogram(np.array([-3.0, 1.0, 2.0], np.float32), None, ALONE)  # as evidence can be
+    assert below_zero.counts.sum() == 3 and (below_zero.edges[0], below_zero.edges[-1]) == (-3.0, 2.0)
 
     # later data: by the same threshold, which is kept, and not by another
     np.save("later.npy", judged[:20])

@@ -18,6 +18,7 @@ from hvd_ae.models.autoencoders import input_of, to_code
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import RunFolder, as_json
 from hvd_ae.runs.opened import open_run
+from hvd_ae.runs.page.page import write_page
 from hvd_ae.runtime.consensus import refused_on_all, run_on_all
 from hvd_ae.runtime.versions import versions
 from hvd_ae.settings.commands import ProbeSettings
@@ -129,6 +130,7 @@ def _write(folder: RunFolder, result: Probe, settings: TrainSettings, source: Sp
     write_atomically(folder.path / "probe.json", as_json(figures, indent=2) + "\n")
     titles = {f"{TITLES[name]}: {one.accuracy:.2%}": one.confusion for name, one in result.results.items()}
     plot_confusion(titles, result.classes, folder.path / "probe.png")
+    write_page(folder.path)  # with this part
     print(f"test accuracy over {source.validation.count:,} samples of {len(result.classes)} classes:")
     for name, one in result.results.items():
         print(f"{one.accuracy:8.2%}  {TITLES[name]} ({result.widths[name]} features)")

@@ -23,13 +23,16 @@ class Bars:
 
 
 def histogram(scores: np.ndarray, is_odd: np.ndarray | None, comm: Communicator) -> Bars:
-    """Of all ranks' scores, in bars of equal width on a logarithmic scale (every rank calls it)."""
+    """Of all ranks' scores, in bars of equal width, on a logarithmic scale where no score is below 0 (every rank calls it)."""
     positive = scores[scores > 0].astype(np.float64)
-    low, high = positive.min(initial=np.inf), scores.max(initial=0.0)
+    low, high = positive.min(initial=np.inf), scores.max(initial=-np.inf)
     low, high = comm.minimum(np.array([low])).numpy()[0], comm.maximum(np.array([high], np.float64)).numpy()[0]
-    high = high if high > 0 else 1.0
-    low = min(max(low, high / _SPAN), high / 1.001)
-    edges = np.geomspace(low, high, _BARS + 1)
+    lowest = comm.minimum(np.array([scores.min(initial=np.inf)], np.float64)).numpy()[0]
+    if lowest < 0:
+        edges = np.linspace(lowest, max(high, lowest + 1e-6 * abs(lowest)), _BARS + 1)
+    else:
+        high = high if high > 0 else 1.0
+        edges = np.geomspace(min(max(low, high / _SPAN), high / 1.001), high, _BARS + 1)
     groups = [scores] if is_odd is None else [scores[~is_odd], scores[is_odd]]
     counts = np.stack([np.histogram(np.clip(group.astype(np.float64), edges[0], edges[-1]), edges)[0] for group in groups])
     return Bars(edges, comm.sum(counts.astype(np.int64).ravel()).numpy().reshape(counts.shape), is_odd is not None)
@@ -46,7 +49,8 @@ def draw_scores(bars: Bars, threshold: Threshold, path: Path) -> None:
     of = threshold.of if len(threshold.of) <= 40 else f"...{threshold.of[-37:]}"
     axes.axvline(threshold.threshold, color="black", linestyle="--", linewidth=1.2,
                  label=f"threshold {threshold.threshold:.4g}, {threshold.quantile:g} quantile of {of}")
-    axes.set(xscale="log", yscale="symlog", xlabel=f"score ({threshold.score})", ylabel="samples in a bar")
+    scale = "log" if bars.edges[0] > 0 else "linear"
+    axes.set(xscale=scale, yscale="symlog", xlabel=f"score ({threshold.score})", ylabel="samples in a bar")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     save_figure(figure, path)

@@ -30,6 +30,7 @@ from hvd_ae.inference.scores import Parts, Scoring
 from hvd_ae.runs.files import write_atomically
 from hvd_ae.runs.folder import as_json
 from hvd_ae.runs.opened import allowed_in, beside_of, condition_of, load_part, open_run, samples_for, task_that_reconstructs
+from hvd_ae.runs.page.page import write_page
 from hvd_ae.runtime.consensus import broadcast_text, refused_on_all, run_on_all
 from hvd_ae.runtime.log import log
 from hvd_ae.settings.commands import ScoreSettings
@@ -178,6 +179,7 @@ def _summary(settings: ScoreSettings, source: Source, threshold: Threshold, own:
 def _write(folder: Path, found: dict, bars, threshold: Threshold) -> None:
     draw_scores(bars, threshold, folder / "score.png")
     write_atomically(folder / "score.json", as_json(found, indent=2) + "\n")
+    write_page(folder)  # with this part
 
 
 def _said(found: dict, output: str, folder: Path) -> str:
