@@ -7,8 +7,9 @@ from hvd_ae.settings.train import TrainSettings
 
 # What needs TensorFlow, which takes seconds to import: not before it is asked for.
 _LATER = {
-    "train": "hvd_ae.api", "Session": "hvd_ae.api", "Result": "hvd_ae.api", "fit": "hvd_ae.fitting",
-    "History": "hvd_ae.fitting", "start": "hvd_ae.collectives.start", "Callback": "hvd_ae.training.callbacks",
+    "Detector": "hvd_ae.detector", "train": "hvd_ae.api", "Session": "hvd_ae.api", "Result": "hvd_ae.api",
+    "fit": "hvd_ae.fitting", "History": "hvd_ae.fitting", "start": "hvd_ae.collectives.start",
+    "Callback": "hvd_ae.training.callbacks",
     "Task": "hvd_ae.tasks.task", "Learner": "hvd_ae.models.learner", "Source": "hvd_ae.data.source",
     "Field": "hvd_ae.data.source", "Splits": "hvd_ae.data.source",
 }

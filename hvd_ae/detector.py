@@ -33,10 +33,11 @@ from hvd_ae.tasks.task import Task
 from hvd_ae.training.samples import samples_on_all
 from hvd_ae.training.session import Session
 
-# What training is told where the user says nothing: the same for all data, chosen on the sets that docs/detector.md names.
-# The network is wider than most tables, so that noise and not a narrow code keeps it from copying (Vincent et al. 2008).
-_DEFAULTS = {"normalize": "standard", "task": "denoising", "noise": "gaussian:0.3", "model": "dense", "code": 64}
-_OF_DEFAULT = {"task": ("noise",), "model": ("code",)}  # what goes with a default, and is not said where another is chosen
+# What training is told where the user says nothing, the same for all data: docs/detector.md says how it was chosen.
+_DEFAULTS = {"normalize": "standard", "task": "denoising", "noise": "gaussian:0.3", "model": "dense", "widths": "64",
+             "code": 32}
+# what goes with a default, and is not said where another is chosen
+_OF_DEFAULT = {"task": ("noise",), "model": ("widths", "code")}
 _GLOBAL_BATCH, _FEWEST_STEPS, _MOST_STEPS = 128, 400, 20_000
 _FILE, _REFERENCE = "detector.json", "reference.npz"
 
@@ -45,14 +46,14 @@ class Detector(OutlierMixin, BaseEstimator):
     """Odd samples are those that a denoising autoencoder, trained on all or on normal ones, gives back or encodes unusually.
 
     The score is the squared Mahalanobis distance of a sample's reconstruction error and code together from those of the
-    training samples (`score="mahalanobis"`), or another of `hvd-ae score`. Under a launcher every rank calls each method
+    training samples (`scoring="mahalanobis"`), or another of `hvd-ae score`. Under a launcher every rank calls each method
     with the same samples, and gets the same results, those of all samples.
 
     Samples are an array (samples, features), or the name or path of data of any size, as `hvd-ae train --data` takes it.
 
     Args:
         contamination: the share of training samples that lies above the threshold, above 0 and at most 0.5.
-        score: mahalanobis, mse, mae or code-distance.
+        scoring: mahalanobis, mse, mae or code-distance.
         convention: "pyod", where `predict` gives 1 for odd samples and 0 for others, and `decision_function` rises with
             oddness; or "sklearn", where `predict` gives -1 for odd and 1 for others, and odd samples lie below 0.
         random_state: seed of the first weights and of the order of samples; None is 0.
@@ -67,19 +68,19 @@ class Detector(OutlierMixin, BaseEstimator):
         Refused: a ValueError of one sentence, on every rank, where samples or settings cannot be used.
     """
 
-    def __init__(self, contamination=0.01, *, score="mahalanobis", convention="pyod", random_state=0, **settings):
-        self.contamination, self.score, self.convention, self.random_state = contamination, score, convention, random_state
+    def __init__(self, contamination=0.01, *, scoring="mahalanobis", convention="pyod", random_state=0, **settings):
+        self.contamination, self.scoring, self.convention, self.random_state = contamination, scoring, convention, random_state
         self.settings = settings
 
     def get_params(self, deep=True):
         """The arguments of the constructor, those of training among them."""
-        own = {name: getattr(self, name) for name in ("contamination", "score", "convention", "random_state")}
+        own = {name: getattr(self, name) for name in ("contamination", "scoring", "convention", "random_state")}
         return {**own, **self.settings}
 
     def set_params(self, **params):
         """Change them; returns the detector."""
         for name, value in params.items():
-            if name in ("contamination", "score", "convention", "random_state"):
+            if name in ("contamination", "scoring", "convention", "random_state"):
                 setattr(self, name, value)
             elif name in {field.name for field in dataclasses.fields(TrainSettings)}:
                 self.settings = {**self.settings, name: value}
@@ -103,11 +104,11 @@ class Detector(OutlierMixin, BaseEstimator):
             raise Refused(f"contamination={self.contamination} must be above 0 and at most 0.5: try 0.01")
         if self.convention not in ("pyod", "sklearn"):
             raise Refused(f"convention={self.convention!r} is not known: use pyod or sklearn")
-        if self.score not in ("mahalanobis", "mse", "mae", "code-distance"):
-            raise Refused(f"score={self.score!r} is not known: use mahalanobis, mse, mae or code-distance")
+        if self.scoring not in ("mahalanobis", "mse", "mae", "code-distance"):
+            raise Refused(f"scoring={self.scoring!r} is not known: use mahalanobis, mse, mae or code-distance")
         comm = _communicator(self.settings.get("collectives"), self.settings.get("threads"))
         source = self._source(X, comm, is_first=inner is None)
-        settings = run_on_all(comm, lambda: self._training(source.count, source.fields[SAMPLES].shape, comm))
+        settings = run_on_all(comm, lambda: self._training(source.count, comm))
         if inner is not None:
             settings = dataclasses.replace(settings, normalize="none", normalize_per=None)
         seen = source if inner is None else Normalized(source, {SAMPLES: self.normalization_})
@@ -128,7 +129,7 @@ class Detector(OutlierMixin, BaseEstimator):
     def _measure(self, source: Source, comm: Communicator) -> None:
         self.sample_shape_ = tuple(source.fields[SAMPLES].shape)
         self._scoring = None
-        scoring = Scoring(self.score, self._parts(source))
+        scoring = Scoring(self.scoring, self._parts(source))
         self.reference_ = None
         if scoring.needs_reference:
             self.reference_ = measure_gaussian(Blocks(scoring.vectors, source, [SAMPLES], comm), comm)
@@ -218,7 +219,7 @@ class Detector(OutlierMixin, BaseEstimator):
             raise refused_on_all(f"X has samples of shape {source.fields[SAMPLES].shape}, but the detector was fitted to "
                                  f"{self.sample_shape_}: give such samples")
         if self._scoring is None:
-            self._scoring = tf.function(Scoring(self.score, self._parts(source), self.reference_).scores)
+            self._scoring = tf.function(Scoring(self.scoring, self._parts(source), self.reference_).scores)
         found, numbers = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
 
         def keep(unit: Unit) -> None:
@@ -231,7 +232,7 @@ class Detector(OutlierMixin, BaseEstimator):
         return np.concatenate(found), np.concatenate(numbers)
 
     def _parts(self, source: Source) -> Parts:
-        return Parts(self.model_, self.encoder_, self.is_wrapped_, source.fields[SAMPLES])
+        return Parts(self.model_, self.encoder_, self.is_wrapped_, source.fields)
 
     def _labels(self, scores: np.ndarray) -> np.ndarray:
         is_odd = scores.astype(np.float64) > self.threshold_
@@ -242,7 +243,7 @@ class Detector(OutlierMixin, BaseEstimator):
         if isinstance(X, Source):
             return X
         if isinstance(X, (str, Path)):
-            source = samples_on_all(str(X), self._training(2, (), comm), comm)
+            source = samples_on_all(str(X), self._training(2, comm), comm)
             self.n_features_in_ = math.prod(source.fields[SAMPLES].shape)
             return source
         values = validate_data(self, X, dtype=np.float32, reset=is_first, ensure_min_samples=2 if is_first else 1)
@@ -251,14 +252,11 @@ class Detector(OutlierMixin, BaseEstimator):
             raise refused_on_all("X is not the same on all ranks: give every rank all samples, or a path")
         return source
 
-    def _training(self, count: int, shape: tuple[int, ...], comm: Communicator) -> TrainSettings:
+    def _training(self, count: int, comm: Communicator) -> TrainSettings:
         """The settings of a training on so many samples: by default enough steps for few, and a pass over many."""
         others = {name for chosen, own in _OF_DEFAULT.items() if chosen in self.settings for name in own}
         given = {name: value for name, value in _DEFAULTS.items() if name not in others} | self.settings
         ranks = comm.world.size
-        if given["model"] == "dense":
-            features = math.prod(shape)
-            given.setdefault("widths", str(min(512, max(128, 2 ** math.ceil(math.log2(max(1, features)))))))
         given.setdefault("batch_size", max(1, _GLOBAL_BATCH // ranks))
         per_epoch = math.ceil(count / (given["batch_size"] * ranks))
         if "epochs" not in given and "steps" not in given:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "hvd_ae"
 FLOORS = ["errors", "settings", "runtime", "collectives", "data", "models", "tasks", "averaging", "training", "inference",
-          "runs", "api", "fitting", "commands", "cli"]
+          "runs", "api", "detector", "fitting", "commands", "cli"]
 ENTRIES = {"__init__", "__main__"}  # they hand over to what lies below them
 ROOT_ONLY = {"runs/files.py", "runs/folder.py", "runs/lock.py", "runs/outcome.py", "runs/plots.py"}
 
