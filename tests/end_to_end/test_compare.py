@@ -29,8 +29,6 @@ def test_strategies_on_three_ranks(tmp_path):
     # the same number of samples for all: 40 steps of 3 x 16, and for a server's two workers 60 of 2 x 16, give or take
     # the partial batches at the end of each epoch
     assert all(abs(record["samples"] - 1920) <= 100 for record in good)
-    start = {record["strategy"]: record["curve"][0][2] for record in good}
-    assert start["gradient"] == pytest.approx(start["parameter"], rel=1e-4)
     assert records["parameter"]["bytes_sent_per_rank"] < records["gradient"]["bytes_sent_per_rank"] / 8
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "compare.md").read_text() in said
