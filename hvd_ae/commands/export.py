@@ -45,8 +45,10 @@ def _npz(model: keras.Model, output: Path) -> None:
     """Each weight under its place and its path in the model, in Keras's order."""
     weights = {f"{number:03d} {weight.path}".replace("/", "."): np.asarray(weight)
                for number, weight in enumerate(model.weights)}
-    with replacing(output) as partial, open(partial, "wb") as file:
-        np.savez(file, **weights)
+    if output.suffix != ".npz":  # NumPy would add it
+        raise Refused(f"output={str(output)!r} must end with .npz for --format npz")
+    with replacing(output) as partial:
+        np.savez(partial, **weights)
 
 
 def _saved_model(model: keras.Model, output: Path) -> None:

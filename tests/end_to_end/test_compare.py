@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from hvd_ae.settings.averaging import STRATEGIES
 from hvd_ae.settings.commands import CompareSettings
 from tests.launch import HVD_AE, mpirun, succeeded

@@ -71,16 +71,16 @@ def test_a_start_after_a_kill_in_the_midst_of_renaming(tmp_path):
     partial, writer = begun(destination, order="in order")
     writer.write(0, {SAMPLES: SAMPLES_10, LABELS: np.arange(10)})
     partial.note([["ab" * 32]])
-    writer.end("cd" * 32)
+    writer.end({"checksum": "cd" * 32})
     os.rename(partial.folder / "x.labels.npy", tmp_path / "x.labels.npy")  # and no more than that
     partial.release()
     with pytest.raises(Refused, match="was begun with order 'in order', where it is 'shuffled' now"):
         begun(destination, order="shuffled")
     partial, writer = begun(destination, order="in order")
-    assert partial.digests == [["ab" * 32]]
+    assert partial.noted == [["ab" * 32]]
     with pytest.raises(Refused, match="x.npy is being written by process"):
         begun(destination, order="in order")
-    writer.end("cd" * 32)
+    writer.end({"checksum": "cd" * 32})
     partial.finish()
     partial.release()
     assert sorted(os.listdir(tmp_path)) == ["x.convert.json", "x.labels.npy", "x.npy"]

@@ -94,7 +94,7 @@ def score(settings: ScoreSettings) -> None:
         _warn_of_same(normal, source, settings, comm)
         threshold = measure_threshold(scoring_of(normal, reference), normal, named or "validation samples of the run",
                                       quantile, digest, comm, **how)
-        run_on_all(comm, lambda: threshold.save(settings.run, reference) if comm.world.is_root else None, NotWritten)
+        run_on_all(comm, lambda: threshold.keep_in(settings.run, reference) if comm.world.is_root else None, NotWritten)
 
     scoring, fields = scoring_of(source, reference), [*taken, LABELS] if settings.labels else taken
     blocks = Blocks(scoring.scores, source, fields, comm, {**how["allowed"], LABELS: Range()}, settings.batch_size)

@@ -35,7 +35,7 @@ class Threshold:
     samples: int
     model: str
 
-    def save(self, run: str, reference: Gaussian | None) -> None:
+    def keep_in(self, run: str, reference: Gaussian | None) -> None:
         """Keep it in the run folder (the root calls it)."""
         if reference is not None:
             with replacing(Path(run) / REFERENCE) as partial:
