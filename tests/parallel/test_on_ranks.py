@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.launch import mpirun, run, succeeded
-from tests.parallel.jobs import JOBS
+from tests.parallel.jobs import JOBS, LEFT_TO_SOAK
 
 HERE = Path(__file__).parent / "on_ranks"
 NOTHING_COLLECTED = 5  # pytest's exit status
@@ -14,7 +14,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", 
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", [pytest.param(job, marks=pytest.mark.soak if job in LEFT_TO_SOAK else ()) for job in JOBS])
 def test_on_ranks(job):
     ended = run_job(job)
     assert "passed" in succeeded(ended)

@@ -24,6 +24,7 @@ def short(folder, **changes):
     return {"run_dir": str(folder / "run"), "epochs": 2, "stall_timeout": 0, "quiet": True, **changes}
 
 
+@pytest.mark.soak
 def test_a_model(comm, folder):
     summary = hvd_ae.train(hvd_ae.TrainSettings(**short(folder, model="examples.model:build")), comm).summary
     assert summary["in_sync"] and summary["val_mse"] < 0.2
@@ -31,6 +32,7 @@ def test_a_model(comm, folder):
         assert keras.saving.load_model(folder / "run/encoder.keras").output_shape == (None, 16)
 
 
+@pytest.mark.soak
 def test_a_callback(comm, folder):
     summary = callback.main(comm, **short(folder)).summary
     if comm.world.is_root:
@@ -59,6 +61,7 @@ def test_a_learner_with_two_optimizers_goes_on_with_both(comm, folder, monkeypat
         learner.main(comm, **short(folder / "sharded", averaging="sharded"))
 
 
+@pytest.mark.soak
 def test_a_study(comm, folder):
     results, best = study.main(comm, trials=2, folder=str(folder), epochs=1, stall_timeout=0)
     assert results[0][0] < results[1][0] and best.summary["val_mse"] < results[0][0]
