@@ -1,6 +1,8 @@
 """Tests in this folder run on every rank of a job at once: communicate first, assert after the last collective."""
 
 import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,20 @@ def comm():
     if ENGINE == "mpi":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     return start(ENGINE, threads=1)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    session.config.has_failed = exitstatus == pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config):
+    """A rank that has failed ends the job, when it has said why: the others would wait for it until their time is over."""
+    from mpi4py import MPI  # would start MPI, were it the first to import it
+
+    if getattr(config, "has_failed", False) and MPI.COMM_WORLD.size > 1:
+        sys.stdout.flush()
+        time.sleep(1)  # in which others say it too, where it is the same
+        MPI.COMM_WORLD.Abort(1)
 
 
 def pytest_collection_modifyitems(config, items):
