@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from hvd_ae.collectives.communicator import Communicator
@@ -19,10 +20,12 @@ from hvd_ae.commands.convert.writer import Writer
 from hvd_ae.commands.passing import Passing
 from hvd_ae.data.load import fingerprint
 from hvd_ae.data.open import files_of
-from hvd_ae.data.source import Field, Splits
+from hvd_ae.data.source import SAMPLES, Field, Splits
 from hvd_ae.errors import NotWritten, Refused
-from hvd_ae.inference.blocks import Blocks, Unit
+from hvd_ae.inference.blocks import Blocks, Function, Unit
+from hvd_ae.runs.opened import allowed_in, beside_of, condition_of, samples_for
 from hvd_ae.runtime.consensus import broadcast_text, run_on_all
+from hvd_ae.settings.commands import EncodeSettings
 from hvd_ae.settings.train import TrainSettings
 
 # By the ending of the destination: the module of `convert` and its class.
@@ -48,6 +51,28 @@ class OutputLayout:
 
     def rows_of(self, pieces: int) -> int:
         return self._rows
+
+
+def write_of_samples(settings: EncodeSettings, of_run: TrainSettings, model: keras.Model, function: Callable[..., Function],
+                     name: str, comm: Communicator) -> Blocks:
+    """Write what one of a run's models makes of the samples that settings name (every rank calls it).
+
+    Args:
+        function: one of `hvd_ae.inference.functions`, whose result has this name.
+
+    Raises:
+        Refused: on every rank, where the data do not fit the model, or the output cannot be written there.
+        NotWritten: on every rank, where there is no more room.
+    """
+    refuse_writing_over_input(settings.output, settings.data, settings.run, of_run, comm)
+    source = samples_for(model, settings.data, of_run, comm, settings.columns, beside_of(settings))
+    condition = condition_of(model, of_run)
+    fields = [SAMPLES] if condition is None else [SAMPLES, condition]
+    blocks = Blocks(function(model, source.fields, condition), source, fields, comm, {SAMPLES: allowed_in(of_run)},
+                    settings.batch_size)
+    about = {"data": settings.data, "condition": settings.condition}
+    write_outputs(blocks, name, settings.output, settings.run, about, comm)
+    return blocks
 
 
 def write_outputs(blocks: Blocks, name: str, output: str, run: str, about: dict, comm: Communicator,

@@ -1,10 +1,8 @@
 """`hvd-ae reconstruct`: what a run's model makes of any data."""
 
-from hvd_ae.commands.outputs import refuse_writing_over_input, write_outputs
-from hvd_ae.data.source import SAMPLES
-from hvd_ae.inference.blocks import Blocks
+from hvd_ae.commands.outputs import write_of_samples
 from hvd_ae.inference.functions import reconstructions
-from hvd_ae.runs.opened import allowed_in, beside_of, condition_of, open_run, samples_for, task_that_reconstructs
+from hvd_ae.runs.opened import open_run, task_that_reconstructs
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.settings.commands import ReconstructSettings
 
@@ -19,14 +17,7 @@ def reconstruct(settings: ReconstructSettings) -> None:
     """
     of_run, model, comm = open_run(settings.run, side_by_side=True)
     run_on_all(comm, lambda: task_that_reconstructs(of_run))
-    refuse_writing_over_input(settings.output, settings.data, settings.run, of_run, comm)
-    source = samples_for(model, settings.data, of_run, comm, settings.columns, beside_of(settings))
-    condition = condition_of(model, of_run)
-    fields = [SAMPLES] if condition is None else [SAMPLES, condition]
-    blocks = Blocks(reconstructions(model, source.fields, condition), source, fields, comm, {SAMPLES: allowed_in(of_run)},
-                    settings.batch_size)
-    about = {"data": settings.data, "condition": settings.condition}
-    write_outputs(blocks, "reconstructions", settings.output, settings.run, about, comm)
+    blocks = write_of_samples(settings, of_run, model, reconstructions, "reconstructions", comm)
     if comm.world.is_root:
         shape = blocks.shapes["reconstructions"]
-        print(f"{source.count:,} reconstructions of shape {shape} are in {settings.output}", flush=True)
+        print(f"{blocks.source.count:,} reconstructions of shape {shape} are in {settings.output}", flush=True)

@@ -64,15 +64,8 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True)
-class ReconstructSettings:
+class ReconstructSettings(EncodeSettings):
     """Write what a run's model gives back of samples; each rank writes its own rows; goes on where it was killed."""
-
-    run: str = _run()
-    data: str = setting(None, "Samples: a name or a path, as `hvd-ae train --data` takes it.")
-    output: str = setting(None, "A .npy, .h5 or .parquet to write, float32, row i being of sample i of the data.")
-    columns: str | None = _columns()
-    condition: str | None = _beside("condition")
-    batch_size: int | None = _pass()
 
 
 @dataclass(frozen=True)

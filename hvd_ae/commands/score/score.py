@@ -3,8 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import keras
 import numpy as np
 
+from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.commands.outputs import digest_of_models, refuse_writing_over_input, write_outputs
 from hvd_ae.commands.score.picture import draw_scores, histogram
 from hvd_ae.commands.score.threshold import (
@@ -51,10 +53,10 @@ def score(settings: ScoreSettings) -> None:
         Refused: on every rank, when there is no such run, the data do not fit its model, or a score is no finite number.
         NotWritten: on every rank, when there is no room.
     """
-    quantile = settings.wanted_quantile
+    quantile = settings.wanted_quantile  # what cannot be is refused before anything runs
     of_run, model, comm = open_run(settings.run, side_by_side=True)
     task = run_on_all(comm, lambda: _scored(of_run))
-    folder, about = Path(settings.run), {"data": settings.data}
+    folder = Path(settings.run)
     output = settings.output or str(folder / "scores.npy")
     refuse_writing_over_input(output, settings.data, settings.run, of_run, comm, (FILE, REFERENCE, "score.json", "score.png"))
     digest = broadcast_text(comm, digest_of_models(folder) if comm.world.is_root else "")
@@ -63,63 +65,101 @@ def score(settings: ScoreSettings) -> None:
     if settings.asks_for_threshold or (threshold and threshold.score != kind):
         threshold = None
 
-    others = [name for name in ("encoder", "decoder") if (folder / f"{name}.keras").exists()]
-    models = {"model": model, **{name: load_part(settings.run, name, of_run, comm) for name in others}}
-    beside = beside_of(settings) | ({LABELS: settings.labels} if settings.labels else {})
-    condition = condition_of(model, of_run)
-    if condition == LABELS and settings.labels:
-        raise refused_on_all(f"labels={settings.labels!r} cannot say what is odd where labels are the condition that this "
-                             "run's model is given: drop --labels")
-    source = samples_for(model, settings.data, of_run, comm, settings.columns, beside)
-    run_on_all(comm, lambda: _refuse_text(source, settings) if settings.labels else None)
-    is_wrapped = not rule_of(of_run).is_none and task.output_field == SAMPLES
-    taken = [SAMPLES, *([] if condition is None else [condition]), *([NUMBER] if kind == "elbo" else [])]
-    how = {"fields": taken, "allowed": {SAMPLES: allowed_in(of_run)}, "batch_size": settings.batch_size}
+    judge = _Judge(settings, of_run, task, model, kind, comm)
+    source = judge.samples()
+    reference, threshold = judge.reference_and_threshold(source, threshold, quantile, digest)
+    scoring = judge.scoring(source, reference)
+    fields = [*judge.how["fields"], LABELS] if settings.labels else judge.how["fields"]
+    blocks = Blocks(scoring.scores, source, fields, comm, {**judge.how["allowed"], LABELS: Range()}, settings.batch_size)
+    kept = _Kept(settings, source)
+    about = {"data": settings.data, "score": kind, "reference": "" if reference is None else _digest_of(reference)}
+    write_outputs(blocks, "scores", output, settings.run, about, comm, kept.keep)
 
-    def scoring_of(source: Source, reference: Gaussian | None = None) -> Scoring:
-        """By what the fields of these samples are: bytes in one file may be fractions in another."""
-        judged = judged_of(settings.run, of_run, task, models, source, comm) if kind == "elbo" else None
-        parts = Parts(model, models.get("encoder"), is_wrapped, source.fields, condition)
-        return run_on_all(comm, lambda: Scoring(kind, parts, reference, judged))
-
-    reference, source = None, with_numbers(source)
-    if scoring_of(source).needs_reference and threshold:
-        reference = stored_reference(settings.run, scoring_of(source), comm)
-    elif scoring_of(source).needs_reference:
-        train = load_on_all(of_run, comm).train
-        reference = reference_of(scoring_of(train), train, comm, **how)
-    if threshold is None:
-        named = settings.threshold_from
-        normal = with_numbers(samples_for(model, named, of_run, comm, settings.columns))
-        _warn_of_same(normal, source, settings, comm)
-        threshold = measure_threshold(scoring_of(normal, reference), normal, named or "validation samples of the run",
-                                      quantile, digest, comm, **how)
-        run_on_all(comm, lambda: threshold.keep_in(settings.run, reference) if comm.world.is_root else None, NotWritten)
-
-    scoring, fields = scoring_of(source, reference), [*taken, LABELS] if settings.labels else taken
-    blocks = Blocks(scoring.scores, source, fields, comm, {**how["allowed"], LABELS: Range()}, settings.batch_size)
-    kept: list[tuple[int, np.ndarray, np.ndarray]] = []
-
-    def keep(unit: Unit) -> None:
-        check_scores(unit.outputs["scores"], unit.first, source)
-        labels = unit.outputs[LABELS] if LABELS in unit.outputs else (
-            source.read(np.arange(unit.first, unit.end), [LABELS])[LABELS] if settings.labels else np.zeros(0))
-        _check_labels(labels, unit.first, source, settings)
-        kept.append((unit.first, unit.outputs["scores"], labels != 0))
-
-    about |= {"score": kind, "reference": "" if reference is None else _digest_of(reference)}
-    write_outputs(blocks, "scores", output, settings.run, about, comm, keep)
-
-    own = np.concatenate([np.zeros(0, np.float32), *(scores for _, scores, _ in kept)])
-    numbers = np.concatenate([np.zeros(0, np.int64), *(np.arange(first, first + len(scores)) for first, scores, _ in kept)])
-    is_odd = np.concatenate([np.zeros(0, bool), *(odd for _, _, odd in kept)])
+    own, numbers, is_odd = kept.together()
     ranking = rank(own, is_odd, threshold.threshold, comm) if settings.labels else None
     found = _summary(settings, source, threshold, own, ranking, comm)
-    found["worst"] = worst(own, numbers, settings.worst, scoring, source, _names(settings, of_run, source), comm, **how)
+    found["worst"] = worst(own, numbers, settings.worst, scoring, source, _names(settings, of_run, source), comm, **judge.how)
     bars = histogram(own, is_odd if settings.labels else None, comm)
     run_on_all(comm, lambda: _write(folder, found, bars, threshold) if comm.world.is_root else None, NotWritten)
     if comm.world.is_root:
         print(_said(found, output, folder), flush=True)
+
+
+class _Judge:
+    """A run's models, and what of them a kind of score takes.
+
+    how: the fields that it takes, what is allowed in them, and the samples of a block.
+    """
+
+    def __init__(self, settings: ScoreSettings, of_run: TrainSettings, task: Task, model: keras.Model, kind: str,
+                 comm: Communicator):
+        self._settings, self._of_run, self._task, self._kind, self._comm = settings, of_run, task, kind, comm
+        others = [name for name in ("encoder", "decoder") if (Path(settings.run) / f"{name}.keras").exists()]
+        self._models = {"model": model, **{name: load_part(settings.run, name, of_run, comm) for name in others}}
+        self._condition = condition_of(model, of_run)
+        if self._condition == LABELS and settings.labels:
+            raise refused_on_all(f"labels={settings.labels!r} cannot say what is odd where labels are the condition that this "
+                                 "run's model is given: drop --labels")
+        fields = [SAMPLES, *([] if self._condition is None else [self._condition]), *([NUMBER] if kind == "elbo" else [])]
+        self.how = {"fields": fields, "allowed": {SAMPLES: allowed_in(of_run)}, "batch_size": settings.batch_size}
+
+    def samples(self) -> Source:
+        """Those that are to be judged, with their labels."""
+        settings = self._settings
+        beside = beside_of(settings) | ({LABELS: settings.labels} if settings.labels else {})
+        source = samples_for(self._models["model"], settings.data, self._of_run, self._comm, settings.columns, beside)
+        run_on_all(self._comm, lambda: _refuse_text(source, settings) if settings.labels else None)
+        return with_numbers(source)
+
+    def scoring(self, source: Source, reference: Gaussian | None = None) -> Scoring:
+        """By what the fields of these samples are: bytes in one file may be fractions in another."""
+        settings, of_run, task, comm = self._settings, self._of_run, self._task, self._comm
+        judged = judged_of(settings.run, of_run, task, self._models, source, comm) if self._kind == "elbo" else None
+        is_wrapped = not rule_of(of_run).is_none and task.output_field == SAMPLES
+        parts = Parts(self._models["model"], self._models.get("encoder"), is_wrapped, source.fields, self._condition)
+        return run_on_all(comm, lambda: Scoring(self._kind, parts, reference, judged))
+
+    def reference_and_threshold(self, source: Source, stored: Threshold | None, quantile: float | None, digest: str
+                                ) -> tuple[Gaussian | None, Threshold]:
+        """Those that the run folder keeps, or measured anew and kept there."""
+        settings, of_run, comm, reference = self._settings, self._of_run, self._comm, None
+        if self.scoring(source).needs_reference and stored:
+            reference = stored_reference(settings.run, self.scoring(source), comm)
+        elif self.scoring(source).needs_reference:
+            train = load_on_all(of_run, comm).train
+            reference = reference_of(self.scoring(train), train, comm, **self.how)
+        if stored:
+            return reference, stored
+        named = settings.threshold_from
+        normal = with_numbers(samples_for(self._models["model"], named, of_run, comm, settings.columns))
+        _warn_of_same(normal, source, settings, comm)
+        threshold = measure_threshold(self.scoring(normal, reference), normal, named or "validation samples of the run",
+                                      quantile, digest, comm, **self.how)
+        run_on_all(comm, lambda: threshold.keep_in(settings.run, reference) if comm.world.is_root else None, NotWritten)
+        return reference, threshold
+
+
+class _Kept:
+    """This rank's scores, as they come: 5 bytes a sample."""
+
+    def __init__(self, settings: ScoreSettings, source: Source):
+        self._settings, self._source = settings, source
+        self._units: list[tuple[int, np.ndarray, np.ndarray]] = []
+
+    def keep(self, unit: Unit) -> None:
+        scores, named = unit.outputs["scores"], self._settings.labels
+        check_scores(scores, unit.first, self._source)
+        labels = unit.outputs[LABELS] if LABELS in unit.outputs else (
+            self._source.read(np.arange(unit.first, unit.end), [LABELS])[LABELS] if named else np.zeros(0))
+        _check_labels(labels, unit.first, self._source, self._settings)
+        self._units.append((unit.first, scores, labels != 0))
+
+    def together(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The scores, the numbers of their samples, and whether labels say that these are odd."""
+        own = np.concatenate([np.zeros(0, np.float32), *(scores for _, scores, _ in self._units)])
+        numbers = np.concatenate([np.zeros(0, np.int64),
+                                  *(np.arange(first, first + len(scores)) for first, scores, _ in self._units)])
+        return own, numbers, np.concatenate([np.zeros(0, bool), *(odd for _, _, odd in self._units)])
 
 
 def _digest_of(reference: Gaussian) -> str:

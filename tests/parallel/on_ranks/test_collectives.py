@@ -196,3 +196,15 @@ def test_groups_of_ranks(comm):
     assert gathered.tolist() == group and first == group[0]
     assert (part.world.rank, part.world.size) == (group.index(world.rank), len(group))
     assert everyone == world.size
+
+
+@pytest.mark.jobs("mpi-2", "horovod-2")
+@pytest.mark.ranks(2, 3, 4)
+@pytest.mark.parametrize("meet", ["barrier", "maximum_int"])
+def test_ranks_that_wait_for_one_leave_their_cores_to_it(comm, meet):
+    comm.barrier()
+    started, busy = time.perf_counter(), time.thread_time()
+    if comm.world.is_root:
+        time.sleep(1.0)
+    comm.barrier() if meet == "barrier" else comm.maximum_int(0)
+    assert time.thread_time() - busy < 0.5 * (time.perf_counter() - started)
