@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hvd_ae.collectives.communicator import Communicator
 from hvd_ae.commands.score.threshold import Threshold
-from hvd_ae.runs.plots import save_figure
+from hvd_ae.runs.plots import log_ticks, save_figure
 
 _BARS, _SPAN = 80, 1e6  # bars, and what the highest score is at most over the lowest that has a bar of its own
 
@@ -52,5 +52,8 @@ def draw_scores(bars: Bars, threshold: Threshold, path: Path) -> None:
     scale = "log" if bars.edges[0] > 0 else "linear"
     axes.set(xscale=scale, yscale="symlog", xlabel=f"score ({threshold.score})", ylabel="samples in a bar")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    if scale == "log":
+        log_ticks(axes.xaxis)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     save_figure(figure, path)
