@@ -16,13 +16,16 @@ from hvd_ae.runs.files import append_line
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("results")
-_PACKAGES = ("hvd_ae", "tensorflow", "keras", "numpy", "mpi4py", "mpich", "horovod", "torch")
+_PACKAGES = ("hvd_ae", "tensorflow", "keras", "numpy", "mpi4py", "mpich", "horovod", "torch", "scikit-learn", "pyod")
 
 
-def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RESULTS) -> None:
+def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RESULTS, run: str | None = None) -> None:
     """Append rows to RESULTS/BENCHMARK.jsonl, each with date, commit, versions, hardware and settings.
 
     Rows of one process are one run: numbers are compared within a run only. None stands for what was not measured.
+
+    Args:
+        run: the date of the run that these are a part of [that of this process].
 
     Raises:
         ValueError: a number is not finite, which JSON cannot hold.
@@ -30,6 +33,7 @@ def append(benchmark: str, rows: list[dict], settings: dict, results: Path = RES
     results.mkdir(parents=True, exist_ok=True)
     about = {"settings": {name: value for name, value in settings.items() if not isinstance(value, Path)}, **provenance(),
              "others_share": others_share(_begun(), used(), len(os.sched_getaffinity(0)))}
+    about |= {} if run is None else {"run": run}
     append_line(results / f"{benchmark}.jsonl", "\n".join(json.dumps({**row, **about}, allow_nan=False) for row in rows))
 
 
