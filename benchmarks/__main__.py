@@ -12,7 +12,7 @@ from hvd_ae.settings.parser import parse
 
 # in the order in which `make bench` runs them
 NAMES = ("allreduce", "step", "peers", "scaling", "network", "startup", "memory", "input", "p1b1", "plan", "report")
-# the first needs data that this project does not bring, the second chose defaults once
+# the first needs PyOD and an hour, the second chose defaults once
 BY_HAND = ("anomaly", "detector_defaults")
 _MODULES = {"peers": "peers.side_by_side"}
 
