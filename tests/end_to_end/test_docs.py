@@ -17,8 +17,8 @@ from tests.launch import run, succeeded
 
 ON_TWO_RANKS = "mpirun -np 2 hvd-ae "
 ALL_PAGES = {path.stem: text for path, text in PAGES.items() if path.parent.name == "docs"}
-# `make test` runs what tests of their own do not show, or only in another way; `make soak` runs every page.
-IN_MAKE_TEST = ("ranks", "results", "models", "watching")
+# `make test` runs what no other test gives as commands on ranks; `make soak` runs the other pages.
+IN_MAKE_TEST = ("results",)
 
 # commands that other tests run: gigabytes of packages, a cluster, and what takes a while where it is not given less to do
 ELSEWHERE = {
@@ -38,14 +38,19 @@ def folder(tmp_path_factory):
     return run_pages({name: ALL_PAGES[name] for name in IN_MAKE_TEST}, tmp_path_factory.mktemp("pages"))
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    pages = {name: text for name, text in ALL_PAGES.items() if name not in IN_MAKE_TEST}
+    return run_pages(pages, tmp_path_factory.mktemp("others"))
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
-def test_the_other_pages(tmp_path):
-    run_pages({name: text for name, text in ALL_PAGES.items() if name not in IN_MAKE_TEST}, tmp_path)
-    report = (tmp_path / "verify.md").read_text()
+def test_verify_leaves_its_report_and_nothing_else(others):
+    report = (others / "verify.md").read_text()
     assert report.startswith("# All laws hold: 2 ranks on 1 node, collectives horovod")
     assert report.count("| holds |") == 6  # three of each strategy's
-    assert not list(tmp_path.glob(".verify*")), "what was made to look is gone"
+    assert not list(others.glob(".verify*")), "what was made to look is gone"
 
 
 @pytest.mark.parametrize("name", ALL_PAGES)
@@ -97,18 +102,20 @@ def validation_curve(run_dir: Path) -> list[float]:
     return [json.loads(line)["val_mse"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.timeout(900)
-def test_all_commands_end_well_and_their_ranks_in_sync(folder):
-    finished = [summary(path.parent) for path in folder.glob("runs/*/summary.json")]
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_all_commands_end_well_and_their_ranks_in_sync(others):
+    finished = [summary(path.parent) for path in others.glob("runs/*/summary.json")]
     assert {figures["ranks"] for figures in finished} == {1, 2}  # three ranks were gone on from by two
     assert all(figures["in_sync"] for figures in finished) and len(finished) >= 6
 
 
-@pytest.mark.timeout(900)
-def test_the_same_global_batches_give_the_same_curve_and_a_run_goes_on(folder):
-    one, two, three = (validation_curve(folder / "runs" / name) for name in ("one", "two", "three"))
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_the_same_global_batches_give_the_same_curve_and_a_run_goes_on(others):
+    one, two, three = (validation_curve(others / "runs" / name) for name in ("one", "two", "three"))
     assert len(one) == 3 and one == pytest.approx(two, rel=1e-4) and one == pytest.approx(three[:3], rel=1e-4)
-    assert summary(folder / "runs/three")["epochs"] == len(three) == 6
+    assert summary(others / "runs/three")["epochs"] == len(three) == 6
 
 
 @pytest.mark.timeout(900)
@@ -120,15 +127,16 @@ def test_results(folder):
     assert (folder / "runs/digits/probe.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.timeout(900)
-def test_your_own_model_loads_with_plain_keras(folder):
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_your_own_model_loads_with_plain_keras(others):
     """In a process that never sees this package or the user's module."""
     loads = ("import keras, numpy, sys; from sklearn.datasets import load_digits; "
              "model = keras.saving.load_model('runs/mine/model.keras'); assert 'hvd_ae' not in sys.modules; "
              "x = (load_digits().images / 16)[numpy.random.default_rng(297).permutation(1797)[:297]]; "
              "print(float(numpy.mean((model.predict(x, verbose=0) - x) ** 2)))")
-    mse = float(succeeded(run([sys.executable, "-c", loads], cwd=folder)).splitlines()[-1])
-    assert mse == pytest.approx(summary(folder / "runs/mine")["val_mse"], rel=1e-4)
+    mse = float(succeeded(run([sys.executable, "-c", loads], cwd=others)).splitlines()[-1])
+    assert mse == pytest.approx(summary(others / "runs/mine")["val_mse"], rel=1e-4)
 
 
 # by epochs and averaging; plain Keras in one process: 0.0147 after 10

@@ -22,9 +22,9 @@ BESIDE = {"checkpoint_minutes": 1e-9, "checkpoint_in_background": True, "keep_ch
 
 
 @pytest.mark.parametrize("changes", [
-    {"averaging": "gradient", "accumulate": 4, "optimizer": "adam", "model": NORMALISED},
     {"averaging": "overlapped", "sync_every": 2, "optimizer": "adam"},
     *(pytest.param(changes, marks=pytest.mark.soak) for changes in (
+        {"averaging": "gradient", "accumulate": 4, "optimizer": "adam", "model": NORMALISED},
         {"averaging": "parameter", "sync_every": 4, "optimizer_state": "average", "outer_optimizer": "nesterov"},
         {"averaging": "server"})),
 ], ids=lambda changes: changes["averaging"])

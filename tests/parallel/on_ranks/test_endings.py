@@ -35,7 +35,8 @@ def test_early_stopping_ends_after_the_same_epoch_when_a_run_goes_on(comm, tmp_p
         assert [report.epoch for report in longer.run()] == [4]
 
 
-@pytest.mark.parametrize("changes", [{}, {"averaging": "parameter", "sync_every": 4}], ids=["gradient", "parameter"])
+@pytest.mark.parametrize("changes", [
+    pytest.param({}, marks=pytest.mark.soak), {"averaging": "parameter", "sync_every": 4}], ids=["gradient", "parameter"])
 def test_time_is_over_for_all_ranks_together(comm, tmp_path_factory, monkeypatch, changes):
     """One rank's clock says so first; ranks synchronize there, within an epoch, and what is left of it comes later."""
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)

@@ -49,6 +49,7 @@ def test_a_task(comm, folder):
     assert task.main(comm, **short(folder, batch_size=64, epochs=3)).summary["val_loss"] < 0.9 * np.log(64)
 
 
+@pytest.mark.soak
 def test_a_learner_with_two_optimizers_goes_on_with_both(comm, folder, monkeypatch):
     whole = learner.main(comm, **short(folder / "whole")).summary
     learner.main(comm, **short(folder, epochs=1))

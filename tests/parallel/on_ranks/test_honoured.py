@@ -27,7 +27,7 @@ def layers_of(session) -> keras.Model:
 
 @pytest.mark.parametrize("strategy", EVERY_STRATEGY)
 def test_parameters_satisfy_the_layers_constraints_whatever_averages_them(comm, strategy):
-    session, *_ = with_everything(comm, strategy)
+    session = with_everything(comm, strategy).session
     first, unit, short = [layer for layer in layers_of(session).layers if isinstance(layer, keras.layers.Dense)]
     assert all(np.min(weight) >= 0.0 for weight in first.get_weights())
     np.testing.assert_allclose(np.linalg.norm(unit.get_weights()[0], axis=0), 1.0, atol=1e-5)
@@ -45,7 +45,7 @@ def test_sharded_is_gradient_under_constraints_too(comm):
 
 @pytest.mark.parametrize("strategy", EVERY_STRATEGY)
 def test_state_that_has_no_mean_is_that_of_the_first_rank(comm, strategy):
-    session, reports, _ = with_everything(comm, strategy)
+    session, reports = with_everything(comm, strategy)[:2]
     states = [counter.numpy() for counter, is_seed in zip(session.strategy.result_counters, session.learner.flat.is_seed)
               if not is_seed]
     numbers = np.concatenate([np.ravel(state).astype(np.float64) for state in states])

@@ -80,7 +80,7 @@ def test_labels_follow_their_samples(comm):
     np.testing.assert_array_equal(train_linear(SETTINGS, comm, Splits(source, source), 7).confusion, 21 * np.eye(7))
 
 
-@pytest.mark.parametrize("averaging", ["gradient", "parameter"])
+@pytest.mark.parametrize("averaging", [pytest.param("gradient", marks=pytest.mark.soak), "parameter"])
 def test_fine_tuning_learns(comm, averaging):
     encoder = find_encoder(build_model("deep", (8, 8), "sigmoid", seed=1))
     settings = TrainSettings(data="digits", epochs=6, batch_size=32 // comm.world.size, averaging=averaging).resolved()
@@ -90,6 +90,7 @@ def test_fine_tuning_learns(comm, averaging):
     assert result.samples == 6 * 1500
 
 
+@pytest.mark.soak  # tests/end_to_end/test_docs.py probes a run by all four
 def test_a_run_is_probed_by_four_classifiers_of_the_same_samples(comm, tmp_path, monkeypatch):
     def watched(settings, comm, source, encoder, classes):
         values = source.train.read_all(SAMPLES)

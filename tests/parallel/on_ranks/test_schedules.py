@@ -29,7 +29,8 @@ def test_law_1_with_a_cosine_after_a_warm_up(comm):
     # of three ranks the last has 35 samples, and none in the eighth step
     pytest.param({"averaging": "parameter", "sync_every": 4, "partition": "contiguous", "batch_size": 5},
                  marks=pytest.mark.jobs("mpi-3")),
-    {"averaging": "gradient", "accumulate": 3}, {"averaging": "server"}, {"averaging": "sequential", "sync_every": 4},
+    {"averaging": "gradient", "accumulate": 3}, {"averaging": "server"},
+    pytest.param({"averaging": "sequential", "sync_every": 4}, marks=pytest.mark.soak),
 ], ids=lambda changes: changes["averaging"])
 def test_ranks_are_at_the_same_part_of_a_schedule_in_each_epoch(comm, changes):
     """Though those that had no sample in some steps have made fewer updates; the rate at the end is the formula's."""
@@ -53,10 +54,10 @@ def test_ranks_are_at_the_same_part_of_a_schedule_in_each_epoch(comm, changes):
     assert uneven == (changes["averaging"] in ("parameter", "server"))  # else this test would show nothing
 
 
-@pytest.mark.parametrize("changes", [{**COSINE, "averaging": "parameter", "sync_every": 4, "partition": "contiguous",
-                                      "batch_size": 5},
-                                     {**PLATEAU, "optimizer": "adam", "learning_rate": 0.01}],
-                         ids=["cosine", "plateau"])
+@pytest.mark.parametrize("changes", [
+    pytest.param({**COSINE, "averaging": "parameter", "sync_every": 4, "partition": "contiguous", "batch_size": 5},
+                 marks=pytest.mark.soak),
+    {**PLATEAU, "optimizer": "adam", "learning_rate": 0.01}], ids=["cosine", "plateau"])
 def test_law_4_in_the_middle_of_a_schedule(comm, tmp_path_factory, monkeypatch, changes):
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
     folder = shared_folder(comm, tmp_path_factory)

@@ -25,8 +25,8 @@ def assert_same_curve(ours, theirs):
 
 
 @pytest.mark.parametrize("averaging, changes", [
-    pytest.param("gradient", VARIATIONAL, marks=pytest.mark.jobs("mpi-3")), ("sharded", DENOISING)],
-                         ids=["variational", "denoising"])
+    pytest.param("gradient", VARIATIONAL, marks=pytest.mark.jobs("mpi-3")),
+    pytest.param("sharded", DENOISING, marks=pytest.mark.soak)], ids=["variational", "denoising"])
 def test_laws_1_3_and_10(comm, averaging, changes):
     """As on one rank with one large batch: noise and codes are drawn for samples, whoever has them."""
     together, reports = train(comm, batch_size=6, averaging=averaging, **changes)

@@ -1,10 +1,10 @@
 """Trains without a run folder, on the engine of the job or, for comparison, on one process by itself."""
 
-import atexit
 import functools
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 from hvd_ae.collectives.single import SingleCommunicator
@@ -12,6 +12,7 @@ from hvd_ae.runtime.consensus import broadcast_text
 from hvd_ae.settings.train import TrainSettings
 from hvd_ae.training import execution
 from hvd_ae.training.callbacks import Callback
+from hvd_ae.training.checkpointing.restore import restore_newest
 from hvd_ae.training.checkpointing.save import save
 from hvd_ae.training.session import Session, steps_per_epoch, trainers
 
@@ -42,26 +43,41 @@ def reference(comm, **changes):
 # the hardest of models, on parts that differ by rank, with a check every few steps
 EVERYTHING = {"model": "tests.parallel.on_ranks.models:everything", "partition": "contiguous", "batch_size": 2,
               "optimizer": "adam", "learning_rate": 0.01, "check_every": 3}
+OF_STRATEGY = {"sequential": {"sync_every": 1}}  # else no checkpoint falls between two steps of a turn
 
 
-def with_everything(comm, averaging, **changes):
+class Trained(NamedTuple):
+    """What came of a training, and of its going on from a checkpoint, on the same ranks."""
+
+    session: Session  # closed, after it has gone on
+    reports: list  # of the run that nobody stopped
+    state: dict  # by name, at that run's end
+    later: list  # reports of what went on from a checkpoint within the second epoch and a period
+
+
+def with_everything(comm, averaging, **changes) -> Trained:
     """What a strategy makes of the hardest of models, once for all tests that look at it.
 
-    Returns:
-        The session, which is closed, its reports, and a folder with a checkpoint from within the second epoch and a period.
+    It goes on in the same session, from what its end has left: what a checkpoint lacks is then that of another step.
     """
     return _with_everything(comm, averaging, tuple(changes.items()))
 
 
 @functools.cache
 def _with_everything(comm, averaging, changes):
-    folder = Path(broadcast_text(comm, tempfile.mkdtemp() if comm.world.is_root else ""))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    given = settings(averaging=averaging, **{**EVERYTHING, **dict(changes)})
+    given = settings(averaging=averaging, **{**EVERYTHING, **OF_STRATEGY.get(averaging, {}), **dict(changes)})
     step = steps_per_epoch(107, given.batch_size, trainers(given, comm.world).size) + 2
-    with (mock.patch.object(execution, "_STEPS_PER_CALL", 1),
-          Session(given, comm, callbacks=[SavesAt(step, folder)]) as session):
-        return session, session.run(), folder
+    folder = Path(broadcast_text(comm, tempfile.mkdtemp() if comm.world.is_root else ""))
+    try:
+        with (mock.patch.object(execution, "_STEPS_PER_CALL", 1),
+              Session(given, comm, callbacks=[SavesAt(step, folder)]) as session):
+            reports = session.run()
+            state = {name: vector.numpy() for name, (vector, *_) in session.strategy.state.items()}
+            found = restore_newest(session, folder)
+            assert found.cursor.step == step and not found.bad
+            return Trained(session, reports, state, session.run())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class SavesAt(Callback):
