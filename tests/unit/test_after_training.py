@@ -71,6 +71,7 @@ def test_codes_with_a_condition_are_decoded_to_what_reconstruct_gives(place, mon
     np.testing.assert_allclose(np.load("decoded.npy"), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.soak
 def test_the_score_elbo_is_the_mean_bound_that_the_training_reports(place, monkeypatch, capsys):
     """Of one draw there, of eight here, the first of which is the same; and bytes or fractions are judged by one threshold."""
     summary = trained(place, "variational", monkeypatch)

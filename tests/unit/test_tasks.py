@@ -51,6 +51,7 @@ def linear(sample_shape):
     return keras.Sequential([keras.Input(sample_shape), keras.layers.Dense(sample_shape[0], use_bias=False)])
 
 
+@pytest.mark.soak
 def test_denoising_beats_reconstruction_by_what_the_noise_says():
     """Linear models: reconstruction comes to the identity, which leaves the noise; denoising to Wiener's filter."""
     features, noise = 12, 0.5

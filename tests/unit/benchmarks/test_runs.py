@@ -15,6 +15,7 @@ from tests.launch import run, succeeded
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.soak
 def test_allreduce_on_two_ranks(tmp_path):
     succeeded(run([sys.executable, "-m", "benchmarks", "allreduce", "--largest", "4096", "--rounds", "2", "--results",
                    str(tmp_path)], cwd=ROOT))

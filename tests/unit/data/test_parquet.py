@@ -210,7 +210,7 @@ def test_damage_is_refused_or_harmless(tmp_path, kind):
     assert_survives_damage(path, path, beside={LABELS: "l"})
 
 
-@pytest.mark.parametrize("first", ["tensorflow", "pyarrow.parquet"])
+@pytest.mark.parametrize("first", [pytest.param("tensorflow", marks=pytest.mark.soak), "pyarrow.parquet"])
 def test_pyarrow_and_tensorflow_in_one_process(tmp_path, first):
     """Which of the two was imported first has decided, in some versions, whether the process survives."""
     path = write(tmp_path / "a.parquet", {"x": vectors(VALUES)}, compression="zstd")
