@@ -32,6 +32,7 @@ def test_train_gpu_with_mpirun_inside_the_allocation(slurm, tmp_path):
     check_trained(job.summary(), ranks=2)
 
 
+@pytest.mark.soak
 def test_scaling_leaves_one_run_folder_per_point(slurm, tmp_path):
     job = slurm.submit(tmp_path, "scaling.sbatch", *TRAINING, options=("--array=1,2",))
     number = job.number

@@ -56,6 +56,7 @@ def test_a_variational_run_goes_on_with_the_same_curve_on_fewer_ranks(comm, tmp_
         assert_same_curve(ended, expected[1:])
 
 
+@pytest.mark.soak
 def test_law_4(comm, tmp_path_factory, monkeypatch):
     """Stopped in mid-epoch and gone on by as many ranks: the same bits."""
     monkeypatch.setattr(execution, "_STEPS_PER_CALL", 1)
