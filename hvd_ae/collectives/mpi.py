@@ -15,6 +15,7 @@ from hvd_ae.collectives.communicator import Communicator, Traffic, part_sizes
 from hvd_ae.collectives.point_to_point import PointToPoint, poll_with_backoff
 from hvd_ae.collectives.row_exchange import RowExchange
 from hvd_ae.collectives.window import ParameterWindow
+from hvd_ae.runtime.aligned import aligned_empty
 from hvd_ae.runtime.nodes import find_world, numbers_of_all
 from hvd_ae.runtime.watchdog import Watchdog
 from hvd_ae.runtime.world import World
@@ -22,7 +23,6 @@ from hvd_ae.runtime.world import World
 _PIECE = 64 << 20  # bytes that MPI compares at a time: it takes as much memory again
 _RING_PART = 32 << 10  # bytes; of shorter parts a ring's many steps would take longer than their bytes
 _TOGETHER, _LONGEST = 1e-3, 1e-3  # seconds in which ranks look all the time, and then between two looks
-_ALIGNMENT = 64  # bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES at its largest
 
 
 class MPICommunicator(Communicator):
@@ -276,13 +276,6 @@ def _slices(sizes: list[int]) -> list[slice]:
     """Consecutive ones."""
     starts = list(accumulate(sizes, initial=0))
     return [slice(first, last) for first, last in pairwise(starts)]
-
-
-def aligned_empty(count: int, dtype: np.dtype) -> np.ndarray:
-    """An uninitialised vector at an address that TensorFlow takes over as it is, instead of copying it."""
-    memory = np.empty(count * dtype.itemsize + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + count * dtype.itemsize].view(dtype)
 
 
 def adaptive_sum(first: np.ndarray, second: np.ndarray) -> np.ndarray:

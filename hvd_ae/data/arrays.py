@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hvd_ae.data.source import LABELS, SAMPLES, Field, Source
+from hvd_ae.runtime.aligned import aligned_empty
 
 _SCATTERED = 128  # samples of a file at a time: to read one, Linux may map the 2 MB around it
 
@@ -45,7 +46,11 @@ def _read(array: np.ndarray, indices: np.ndarray, dtype: np.dtype) -> np.ndarray
     first, is_stretch = int(indices[0]) if len(indices) else 0, _is_stretch(indices)
     chosen = array[first : first + len(indices)] if is_stretch else array[indices]
     with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, which `checks` refuses
-        values = chosen.astype(dtype, order="C", subok=False, copy=is_stretch)
+        if is_stretch:
+            values = aligned_empty(chosen.shape, dtype)
+            np.copyto(values, chosen, casting="unsafe")
+        else:
+            values = chosen.astype(dtype, order="C", subok=False, copy=False)
     _let_go_of_pages(array)
     return values
 

@@ -42,6 +42,9 @@ def check_values(values: np.ndarray, indices: np.ndarray, source: Source, field:
     if declared.normalization is not None:
         may_be_missing |= declared.normalization.fill is not None
         is_logarithm |= declared.normalization.logarithm
+    is_bounded = allowed.lowest > -math.inf or allowed.highest < math.inf
+    if not is_logarithm and not is_bounded and _are_finite(values):
+        return
     low, high = float(values.min()), float(values.max())  # NaN, if there is any, comes through
     if not (math.isfinite(low) and math.isfinite(high)):
         odd = np.isinf(values) if may_be_missing and values.dtype.kind == "f" else ~np.isfinite(values)
@@ -54,12 +57,19 @@ def check_values(values: np.ndarray, indices: np.ndarray, source: Source, field:
         value, where = _first(values, values * declared.scale <= -1.0, indices, source)
         raise Refused(f"data={source.name!r} holds {value} in {where}: a logarithm of 1 + x needs values above -1; mend or "
                       "drop such samples, or use another --normalize")
-    if allowed.lowest > -math.inf or allowed.highest < math.inf:
+    if is_bounded:
         if allowed.of_raw:
             declared = dataclasses.replace(declared, normalization=None)
         seen = declared.as_seen(values)
         check_bounds_of(float(np.fmin.reduce(seen, axis=None)), float(np.fmax.reduce(seen, axis=None)), source, declared,
                         allowed)
+
+
+def _are_finite(values: np.ndarray) -> bool:
+    """Whether all are, by their squares' sums: one pass where minimum and maximum take two. False of very large ones, too."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = values.reshape(len(values), -1)
+        return bool(np.isfinite(np.vecdot(rows, rows)).all())
 
 
 def check_bounds_of(low: float, high: float, source: Source, field: Field, allowed: Range) -> None:

@@ -19,6 +19,7 @@ from hvd_ae.data.checks import Range, check_values
 from hvd_ae.data.partition import dealt
 from hvd_ae.data.source import Source
 from hvd_ae.errors import NotWritten
+from hvd_ae.runtime.aligned import is_aligned
 from hvd_ae.runtime.consensus import run_on_all
 from hvd_ae.runtime.devices import calls_at_a_time
 from hvd_ae.tasks.task import specs_of
@@ -177,5 +178,12 @@ class Blocks:
         if samples < self.size:
             read = {name: np.concatenate([values, np.broadcast_to(values[:1], (self.size - samples, *values.shape[1:]))])
                     for name, values in read.items()}
-        made = self._function({name: tf.convert_to_tensor(values) for name, values in read.items()})
+        made = self._function({name: _as_tensor(values) for name, values in read.items()})
         return {name: tensor.numpy()[:samples] for name, tensor in made.items()}
+
+
+def _as_tensor(values: np.ndarray) -> tf.Tensor:
+    """Where they lie, if they may: a copy costs as much as reading them. Nothing writes into what was read."""
+    if values.size and values.dtype.kind in "fiu" and values.flags.writeable and is_aligned(values):
+        return tf.experimental.dlpack.from_dlpack(values.__dlpack__())
+    return tf.convert_to_tensor(values)

@@ -72,6 +72,8 @@ def test_every_block_is_filled_up_and_each_sample_has_its_own_result():
     for unit in found.values():
         np.testing.assert_array_equal(unit.outputs["samples"], values[unit.first : unit.end])
         np.testing.assert_allclose(unit.outputs["sum"], values[unit.first : unit.end].sum(axis=1), rtol=1e-6)
+    values[3, 0] = 1e30  # finite, and its square is not
+    Blocks(function, from_arrays("x", values), [SAMPLES], ALONE, batch_size=100).each(lambda unit: None)
     values[537, 1] = np.nan
     with pytest.raises(Refused, match="holds nan in sample 537, feature 1"):
         Blocks(function, from_arrays("x", values), [SAMPLES], ALONE, batch_size=100).each(lambda unit: None)

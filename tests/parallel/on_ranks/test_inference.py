@@ -1,18 +1,26 @@
 """Codes, scores and thresholds are the same bytes on any number of ranks, in any format, and after a start that was killed."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from hvd_ae.collectives.single import SingleCommunicator
 from hvd_ae.commands.outputs import write_outputs
+from hvd_ae.commands.sample import _Numbers
 from hvd_ae.data.arrays import from_arrays
-from hvd_ae.data.source import SAMPLES
+from hvd_ae.data.source import NUMBER, SAMPLES
 from hvd_ae.errors import NotWritten
+from hvd_ae.inference import scores
 from hvd_ae.inference.blocks import Blocks
+from hvd_ae.inference.functions import decoded, drawn
 from hvd_ae.inference.gaussian import measure_gaussian
-from hvd_ae.inference.judging import sums_over
+from hvd_ae.inference.judging import judged_of, sums_over, with_numbers
 from hvd_ae.inference.ranking import quantiles, rank
+from hvd_ae.inference.scores import Parts, Scoring
+from hvd_ae.models.autoencoders import LOG_VARIANCE, MEAN
+from hvd_ae.settings.train import TrainSettings
+from hvd_ae.tasks import task_of
 from tests.parallel.on_ranks.blocks import STARTS
 from tests.parallel.on_ranks.blocks import Blocks as InBlocks
 from tests.parallel.on_ranks.test_laws import shared_folder
@@ -115,3 +123,48 @@ def test_each_block_of_a_format_is_decoded_once(comm):
     blocks(comm, source).each(lambda unit: None)
     decoded = comm.all_gather(np.array(source.decoded, np.int64)).numpy()
     assert set(decoded) == set(range(len(STARTS))) and len(decoded) < len(STARTS) + comm.world.size
+
+
+@pytest.mark.soak
+@pytest.mark.ranks(3)
+def test_what_variational_runs_are_used_for_has_the_same_bytes(comm, tmp_path_factory, monkeypatch):
+    """Decoded codes, drawn samples, and minus the evidence lower bound, which draws too."""
+    monkeypatch.setattr(scores, "_DRAWS", 2)  # each is traced
+    folder, (encoder, decoder, model) = shared_folder(comm, tmp_path_factory), variational_models()
+    settings = TrainSettings(data="x", task="variational", model="dense", code=3).resolved()
+    source, codes = with_numbers(from_arrays("x", VALUES)), from_arrays("codes", VALUES[:, :3])
+    judged = judged_of(str(folder), settings, task_of(settings), {"model": model, "encoder": encoder, "decoder": decoder},
+                       source, comm)
+    elbo = Scoring("elbo", Parts(model, encoder, False, source.fields), None, judged)
+    cases = {"decoded": (decoded(decoder, codes.fields), codes, "samples", [SAMPLES]),
+             "drawn": (drawn(decoder, (3,), 7), _Numbers(len(VALUES)), "samples", [NUMBER]),
+             "elbo": (elbo.scores, source, "scores", [SAMPLES, NUMBER])}
+    for name, (function, of, result, fields) in cases.items():
+        traced = tf.function(function)
+        for engine in (comm, ALONE) if comm.world.is_root else (comm,):
+            made, output = Blocks(traced, of, fields, engine, batch_size=16), f"{name}-{engine is ALONE}.npy"
+            write_outputs(made, result, str(folder / output), str(folder), {}, engine)
+    comm.barrier()
+    for name in cases:
+        assert (folder / f"{name}-False.npy").read_bytes() == (folder / f"{name}-True.npy").read_bytes(), name
+    np.testing.assert_allclose(np.load(folder / "decoded-False.npy"), VALUES[:, :3] @ KERNEL.T[:3], rtol=1e-4, atol=1e-5)
+    given = np.load(folder / "drawn-False.npy") @ np.linalg.pinv(KERNEL.T[:3])  # the codes that were drawn
+    assert abs(given.mean()) < 0.15 and abs(given.std() - 1) < 0.1
+    # with a variance near 0 every draw is the mean, and the bound has a formula
+    means = VALUES @ KERNEL[:, :3] / 10
+    divergence = 0.5 * np.sum(means**2 + np.exp(-30.0) + 30.0 - 1, axis=1)
+    unexplained = np.sum((VALUES - means @ KERNEL.T[:3]) ** 2, axis=1)
+    expected = divergence + 0.5 * unexplained + 0.5 * VALUES.shape[1] * np.log(2 * np.pi)
+    np.testing.assert_allclose(np.load(folder / "elbo-False.npy"), expected, rtol=1e-4)
+
+
+def variational_models():
+    """Of linear layers: codes are the first three products with the kernel, of hardly any variance."""
+    samples, code = keras.Input((40,), name="sample"), keras.Input((3,), name="code")
+    mean, log_variance = keras.layers.Dense(3, use_bias=False), keras.layers.Dense(3)
+    encoder = keras.Model(samples, {MEAN: mean(samples), LOG_VARIANCE: log_variance(samples)})
+    decoder = keras.Sequential([code, keras.layers.Dense(40, use_bias=False)])
+    mean.set_weights([KERNEL[:, :3] / 10])
+    log_variance.set_weights([np.zeros((40, 3)), np.full(3, -30.0)])
+    decoder.set_weights([KERNEL.T[:3]])
+    return encoder, decoder, keras.Model(samples, decoder(encoder(samples)[MEAN]))
