@@ -23,7 +23,8 @@ def bare(tmp_path) -> dict[str, str]:
     return {"PATH": os.defpath, "HOME": str(tmp_path), "LD_LIBRARY_PATH": "", "PYTHONPATH": ""}
 
 
-@pytest.mark.parametrize("launcher", [[str(BIN / "mpirun"), "-np", "2"], HOROVODRUN], ids=["mpirun", "horovodrun"])
+@pytest.mark.parametrize("launcher", [
+    pytest.param([str(BIN / "mpirun"), "-np", "2"], marks=pytest.mark.soak), HOROVODRUN], ids=["mpirun", "horovodrun"])
 def test_two_ranks_meet_through_the_mpi_of_this_environment(launcher, bare, tmp_path):
     found = answers(succeeded(run([*launcher, sys.executable, "-c", PROBE], cwd=tmp_path, **bare)))
     assert sorted((answer["rank"], answer["size"], answer["sum"]) for answer in found) == [(0, 2, 3.0), (1, 2, 3.0)]

@@ -57,8 +57,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", [
-    "weighted classes", pytest.param("autoencoder", marks=pytest.mark.jobs("horovod-2")),
-    *(pytest.param(case, marks=pytest.mark.soak) for case in ("clipped, layer by layer", "moving average"))])
+    "weighted classes",
+    *(pytest.param(case, marks=pytest.mark.soak) for case in ("autoencoder", "clipped, layer by layer", "moving average"))])
 def test_fit_is_that_of_keras(comm, tmp_path_factory, case):
     make, arrays = CASES[case]
     folder, plain, ours = shared_folder(comm, tmp_path_factory), make(), make()

@@ -20,7 +20,7 @@ from hvd_ae.training.session import Session
 from tests.parallel.on_ranks.test_laws import assert_same_bytes, shared_folder
 from tests.parallel.on_ranks.training import parameters, settings
 
-pytestmark = pytest.mark.jobs("mpi-3", "horovod-2", "single-1")
+pytestmark = pytest.mark.jobs("mpi-3", "single-1")
 
 SIGNAL, ANSWER = (5,), (2, 3)
 RATE, BATCH, ENOUGH = 0.5, 6, 2

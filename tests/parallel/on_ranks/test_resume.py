@@ -97,7 +97,7 @@ def test_a_warm_up_goes_on_where_it_was_on_another_number_of_ranks(comm, tmp_pat
 @pytest.mark.ranks(2, 3)  # these and one less divide 12
 @pytest.mark.parametrize("changes", [
     pytest.param({"optimizer": "momentum", "learning_rate": 0.1}, marks=pytest.mark.soak),
-    pytest.param({"optimizer": "adam", "learning_rate": 0.01}, marks=pytest.mark.jobs("horovod-2")),
+    pytest.param({"optimizer": "adam", "learning_rate": 0.01}, marks=[pytest.mark.jobs("horovod-2"), pytest.mark.soak]),
     # its optimizer's state is put together and cut anew
     pytest.param({"averaging": "sharded", "optimizer": "adam", "learning_rate": 0.01}, marks=pytest.mark.jobs("mpi-3")),
     pytest.param({"averaging": "parameter", "sync_every": 1, "outer_optimizer": "nesterov", "learning_rate": 0.1},

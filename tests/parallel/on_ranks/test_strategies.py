@@ -131,7 +131,7 @@ def test_a_server_needs_a_worker(comm):
         train(comm, averaging="server")
 
 
-@THREE_AND_BOTH
+@THREE
 @pytest.mark.ranks(2, 3, 4)
 def test_server_that_aggregates_every_worker_is_gradient_on_the_workers(comm):
     workers = comm.world.size - 1
@@ -178,7 +178,7 @@ def test_asynchronous_server_applies_every_gradient_exactly_once(comm, monkeypat
     assert np.abs(result(ours) - start).max() > 1e-3
 
 
-@THREE_AND_BOTH
+@THREE
 def test_gossip_on_the_complete_graph_is_parameters_averaged_every_step(comm):
     data = {"data": "synthetic:106x4x5"}  # 96 training samples: every rank has as many, for 1 to 4 ranks
     ours, _ = train(comm, averaging="gossip", graph="complete", **data)
