@@ -93,7 +93,7 @@ def test_variational_comes_to_the_bound_of_plain_keras(tmp_path, seed, epochs=20
     assert abs(ours["val_active_units"] - theirs["val_active_units"]) <= 1
 
 
-def test_conv_comes_to_the_error_of_plain_keras_at_its_speed(tmp_path, epochs=5, seeds=(0, 1, 2)):
+def test_conv_comes_to_the_error_of_plain_keras_at_its_speed(tmp_path, epochs=3, seeds=(0, 1, 2)):
     """In turns, one core each; the median of the turns' ratios, since a machine is not equally fast at all times."""
     errors, speeds = [], []
     for seed in seeds:
