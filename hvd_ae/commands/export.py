@@ -1,13 +1,16 @@
 """`hvd-ae export`: a run's models for programs that know no Keras."""
 
+import importlib
 import importlib.util
 import shutil
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from hvd_ae.errors import Refused
+from hvd_ae.models.autoencoders import input_of
 from hvd_ae.runs.files import replacing
 from hvd_ae.runs.opened import open_run
 from hvd_ae.runtime.consensus import run_on_all
@@ -65,4 +68,27 @@ def _onnx(model: keras.Model, output: Path) -> None:
         raise Refused(f"format='onnx' needs {' and '.join(missing)}, not installed here: pip install onnx tf2onnx, or use "
                       "--format savedmodel")
     with replacing(output) as partial:
-        model.export(partial, format="onnx", verbose=False)
+        try:
+            # Keras takes a model that was loaded for one that was never called, and fixes the number of samples
+            model.export(partial, format="onnx", verbose=False, input_signature=_signature(model))
+        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+            said = (str(error) or type(error).__name__).splitlines()[0]
+            raise Refused(f"format='onnx' cannot say what this model does ({said}): use --format savedmodel") from None
+        _refuse_left_out_constants(partial, len(keras.tree.flatten(_signature(model))))
+
+
+def _refuse_left_out_constants(path: Path, inputs: int) -> None:
+    """tf2onnx 1.17 was seen to make inputs, without values, of the numbers that samples are normalized by."""
+    graph = importlib.import_module("onnx").load(path).graph
+    given = {each.name for each in graph.initializer}
+    needed = [each.name for each in graph.input if each.name not in given]
+    if len(needed) != inputs:
+        raise Refused(f"format='onnx' lacks {', '.join(needed[inputs:])}, which tf2onnx leaves out of a model that normalizes: "
+                      "use --format savedmodel")
+
+
+def _signature(model: keras.Model) -> list:
+    given = input_of(model)
+    if given is None:  # a model that is a class
+        return [tf.TensorSpec((None, *model.get_build_config()["input_shape"][1:]), tf.float32, "sample")]
+    return [keras.tree.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype, each.name), given)]

@@ -85,6 +85,10 @@ def score(settings: ScoreSettings) -> None:
         print(_said(found, output, folder), flush=True)
 
 
+def _said_of(named: str | None) -> str:
+    return "validation samples of the run" if named is None else f"samples of {named}"
+
+
 class _Judge:
     """A run's models, and what of them a kind of score takes.
 
@@ -133,7 +137,7 @@ class _Judge:
         named = settings.threshold_from
         normal = with_numbers(samples_for(self._models["model"], named, of_run, comm, settings.columns))
         _warn_of_same(normal, source, settings, comm)
-        threshold = measure_threshold(self.scoring(normal, reference), normal, named or "validation samples of the run",
+        threshold = measure_threshold(self.scoring(normal, reference), normal, _said_of(named),
                                       quantile, digest, comm, **self.how)
         run_on_all(comm, lambda: threshold.keep_in(settings.run, reference) if comm.world.is_root else None, NotWritten)
         return reference, threshold

@@ -63,7 +63,7 @@ def test_what_is_not_there_is_refused(tmp_path):
 def test_pictures_of_ten_classes_are_one_set_and_what_cannot_be_done_is_said():
     def row(name, detector, roc_auc, reason=None):
         return {"set": name, "learnt_from": "all", "detector": detector, "seed": 0, "roc_auc": roc_auc,
-                "average_precision": roc_auc, "fit_seconds": roc_auc, "reason": reason}
+                "average_precision": roc_auc, "fit_cpu_seconds": roc_auc, "reason": reason}
 
     said = table([row("fashion-mnist-0", "x", 0.5), row("fashion-mnist-1", "x", 0.7), row("musk", "x", 0.9),
                   row("fashion-mnist-0", "y", 0.8), row("fashion-mnist-1", "y", 0.8), row("musk", "y", None, "of a column")])
