@@ -83,8 +83,8 @@ def _refuse_left_out_constants(path: Path, inputs: int) -> None:
     given = {each.name for each in graph.initializer}
     needed = [each.name for each in graph.input if each.name not in given]
     if len(needed) != inputs:
-        raise Refused(f"format='onnx' lacks {', '.join(needed[inputs:])}, which tf2onnx leaves out of a model that normalizes: "
-                      "use --format savedmodel")
+        raise Refused(f"format='onnx' lacks {', '.join(needed[inputs:])}, which tf2onnx leaves out of a model that "
+                      "normalizes: use --format savedmodel")
 
 
 def _signature(model: keras.Model) -> list:
