@@ -50,7 +50,7 @@ def check_values(values: np.ndarray, indices: np.ndarray, source: Source, field:
         odd = np.isinf(values) if may_be_missing and values.dtype.kind == "f" else ~np.isfinite(values)
         if odd.any():
             value, where = _first(values, odd, indices, source)
-            way_out = "mend or drop such samples" + (", or use --missing mean" if math.isnan(value) else "")
+            way_out = "mend or drop such samples" + (", or train with --missing mean" if math.isnan(value) else "")
             raise Refused(f"data={source.name!r} holds {value} in {where}: every value must be finite in float32; {way_out}")
         low = float(np.fmin.reduce(values, axis=None))
     if is_logarithm and low * declared.scale <= -1.0:

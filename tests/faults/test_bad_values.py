@@ -52,7 +52,7 @@ def test_a_bad_value_ends_the_job_when_it_comes_and_costs_no_checkpoint(tmp_path
     assert ended.returncode == 2, ended.stderr
     assert [line for line in ended.stderr.splitlines() if line.startswith("hvd-ae:")] == [
         f"hvd-ae: data='{tmp_path}/x.npy' holds nan in sample {late}, feature (2, 3): every value must be finite in float32; "
-        "mend or drop such samples, or use --missing mean"], ended.stderr
+        "mend or drop such samples, or train with --missing mean"], ended.stderr
     assert "Traceback" not in ended.stderr, ended.stderr
     assert f"going on from step {STOPPED}" in ended.stdout
     assert [path.name for path in (run / "checkpoints").iterdir()] == [f"step-000000{STOPPED}"]
