@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 help:
 	@echo 'make train   set up, then train on two MPI ranks; the pictures are in the folder named at the end (ARGS="--epochs 5" changes the run)'
-	@echo 'make test    set up, then run the whole test suite; above twenty minutes on two cores'
+	@echo 'make test    set up, then run the whole test suite; a quarter of an hour on two fast cores, up to twice that'
 	@echo 'make soak    the tests of faults with two hundred kills, and what takes too long for every change; an hour and more'
 	@echo 'make test-gpu-build   whether Horovod still compiles with NCCL; needs nvcc, and no GPU'
 	@echo 'make test-mpis   Open MPI 4.1 and 5, Intel MPI, MPICH 4.0 and 5: builds Horovod for each, and tries each; an hour'
