@@ -82,7 +82,6 @@ def test_training_that_is_signalled_and_requeued_ends_as_if_nothing_had_happened
     assert signalled["weights_checksum"] == whole["weights_checksum"] and signalled["samples"] == whole["samples"]
 
 
-@pytest.mark.soak
 def test_training_goes_on_on_a_spare_node_when_one_of_its_nodes_dies(slurm, tmp_path):
     training = [*TRAINING, "--epochs", "20"]
     job = slurm.submit(tmp_path, "preemptible.sbatch", *training)

@@ -165,13 +165,8 @@ EVERY_STRATEGY = [{"averaging": strategy, "partition": partition} for strategy, 
 
 
 def where_cheapest(changes):
-    """From two ranks to one, but for strategies whose state is cut or kept by ranks, which need several afterwards too.
-
-    What is left to soak passes a cursor on that these show to be right, and has shown nothing of its own.
-    """
-    if changes["averaging"] in ("sharded", "server"):
-        return pytest.param(changes, marks=pytest.mark.jobs("mpi-3"))
-    return pytest.param(changes, marks=() if changes["averaging"] in ("gradient", "parameter", "sequential") else SOAK)
+    """From two ranks to one, but for strategies whose state is cut or kept by ranks, which need several afterwards too."""
+    return pytest.param(changes, marks=pytest.mark.jobs("mpi-3") if changes["averaging"] in ("sharded", "server") else ())
 
 
 STOP_TWICE = ("gradient", "parameter", "server")
